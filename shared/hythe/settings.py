@@ -1,0 +1,194 @@
+"""Each setting of Hythe with its type, default, unit and meaning, and where its present value came from.
+
+Precedence: flag > environment > ``/etc/hythe/hythe.toml`` (``HYTHE_CONFIG``) > default. Only the standard library is
+used, because the command line reads its settings on its fastest path.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hythe.errors import FailedPrecondition, InvalidArgument
+from hythe.identifiers import check_namespace
+
+Source = Literal["flag", "environment", "file", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its key in the file, its environment variable, its default as text, and what it means."""
+
+    key: str
+    variable: str
+    default: str
+    meaning: str
+
+
+ALL: tuple[Setting, ...] = (
+    Setting("root", "HYTHE_ROOT", "/var/lib/hythe", "directory of everything that survives a reboot"),
+    Setting("state", "HYTHE_STATE", "/run/hythe", "directory of what one boot needs: sockets, pipes, run directories"),
+    Setting("host", "HYTHE_HOST", "", "name of this host; the machine's host name by default"),
+    Setting("namespace", "HYTHE_NAMESPACE", "default", "namespace that commands work in"),
+    Setting("cgroup_parent", "HYTHE_CGROUP_PARENT", "hythe", "cgroup below which containers and monitors live"),
+    Setting("nats_url", "NATS_URL", "", "bus to use; by default the one that `hythe up` started"),
+    Setting("nats_port", "HYTHE_NATS_PORT", "0", "port for the bus of `hythe up`; 0 picks a free one and keeps it"),
+    Setting("nats_server", "HYTHE_NATS_SERVER", "", "nats-server program; by default looked for beside python, then PATH"),
+    Setting("key", "HYTHE_KEY", "", "file of the bus key (nkey seed); <root>/keys/admin.nk by default"),
+    Setting("log_level", "HYTHE_LOG_LEVEL", "info", "least severe level that services log: debug, info, warning, error"),
+    Setting("disk_reserve", "HYTHE_DISK_RESERVE", "33554432", "bytes of <root> kept free: create, start and pull stop there"),
+    Setting("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "", "OTLP/HTTP collector that spans are sent to as well"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force. `origin` maps each key to where its value came from."""
+
+    root: Path
+    state: Path
+    host: str
+    namespace: str
+    cgroup_parent: str
+    nats_url: str
+    nats_port: int
+    nats_server: str
+    key: Path
+    log_level: str
+    disk_reserve_bytes: int
+    otlp_endpoint: str
+    origin: Mapping[str, Source]
+
+    @property
+    def keys_dir(self) -> Path:
+        """Directory of the nkey seeds, 0700."""
+        return self.root / "keys"
+
+    @property
+    def bus_file(self) -> Path:
+        """File that says where the bus of this stack listens: ``{"url": …}``."""
+        return self.state / "bus.json"
+
+    @property
+    def log_dir(self) -> Path:
+        """Directory of the services' logs, one ``<service>.log`` each."""
+        return self.root / "log"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that give a child process these settings; holds no secret."""
+        values = self.as_text()
+        return {s.variable: values[s.key] for s in ALL if values[s.key] and s.key not in ("key", "otlp_endpoint")}
+
+    def as_text(self) -> dict[str, str]:
+        """Return each setting's value as text by key, as the environment would spell it."""
+        return {
+            "root": str(self.root),
+            "state": str(self.state),
+            "host": self.host,
+            "namespace": self.namespace,
+            "cgroup_parent": self.cgroup_parent,
+            "nats_url": self.nats_url,
+            "nats_port": str(self.nats_port),
+            "nats_server": self.nats_server,
+            "key": str(self.key),
+            "log_level": self.log_level,
+            "disk_reserve": str(self.disk_reserve_bytes),
+            "otlp_endpoint": self.otlp_endpoint,
+        }
+
+
+def load(flags: Mapping[str, str | None] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings in force.
+
+    Args:
+        flags: values given on the command line by key; None means not given.
+        environment: the environment to read; the process's own by default.
+
+    Raises:
+        InvalidArgument: a value breaks its setting's rule, or the file has an unknown key or is no TOML.
+    """
+    env = os.environ if environment is None else environment
+    from_file = _read_file(env)
+    values: dict[str, str] = {}
+    origin: dict[str, Source] = {}
+    for setting in ALL:
+        given = (flags or {}).get(setting.key)
+        if given is not None:
+            values[setting.key], origin[setting.key] = given, "flag"
+        elif env.get(setting.variable):
+            values[setting.key], origin[setting.key] = env[setting.variable], "environment"
+        elif setting.key in from_file:
+            values[setting.key], origin[setting.key] = from_file[setting.key], "file"
+        else:
+            values[setting.key], origin[setting.key] = setting.default, "default"
+    root = _absolute("root", values["root"])
+    return Settings(
+        root=root,
+        state=_absolute("state", values["state"]),
+        host=values["host"] or socket.gethostname(),
+        namespace=check_namespace(values["namespace"]),
+        cgroup_parent=_cgroup(values["cgroup_parent"]),
+        nats_url=values["nats_url"],
+        nats_port=_number("nats_port", values["nats_port"], 65535),
+        nats_server=values["nats_server"],
+        key=_absolute("key", values["key"]) if values["key"] else root / "keys" / "admin.nk",
+        log_level=_choice("log_level", values["log_level"], ("debug", "info", "warning", "error")),
+        disk_reserve_bytes=_number("disk_reserve", values["disk_reserve"], 1 << 60),
+        otlp_endpoint=values["otlp_endpoint"],
+        origin=origin,
+    )
+
+
+def _read_file(env: Mapping[str, str]) -> dict[str, str]:
+    named = env.get("HYTHE_CONFIG")
+    path = named or "/etc/hythe/hythe.toml"
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        if named:
+            raise FailedPrecondition(f"read settings {path}: no such file", next_step="unset HYTHE_CONFIG, or make it") from None
+        return {}
+    import tomllib  # only where a file exists: the import costs more than the rest of this module
+
+    try:
+        table = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"read settings {path}: {error}") from error
+    known = {s.key for s in ALL}
+    for key, value in table.items():
+        if key not in known:
+            raise InvalidArgument(f"read settings {path}: unknown key {key!r}", next_step="`hythe config` lists the keys")
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise InvalidArgument(f"read settings {path}: {key} must be text or a number")
+    return {key: str(value) for key, value in table.items()}
+
+
+def _absolute(key: str, value: str) -> Path:
+    path = Path(value)
+    if not path.is_absolute():
+        raise InvalidArgument(f"check setting {key}: {value!r} is not an absolute path")
+    return path
+
+
+def _number(key: str, value: str, most: int) -> int:
+    if not value.isascii() or not value.isdigit() or int(value) > most:
+        raise InvalidArgument(f"check setting {key}: {value!r} is not a number from 0 to {most}")
+    return int(value)
+
+
+def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise InvalidArgument(f"check setting {key}: {value!r} is none of {', '.join(choices)}")
+    return value
+
+
+def _cgroup(value: str) -> str:
+    parts = value.strip("/").split("/")
+    if not all(parts) or any(part in (".", "..") for part in parts):
+        raise InvalidArgument(f"check setting cgroup_parent: {value!r} is not a relative cgroup path")
+    return "/".join(parts)

@@ -1,0 +1,1 @@
+"""The messages on the bus: pydantic models, JSON, lower snake case (ARCHITECTURE §3)."""

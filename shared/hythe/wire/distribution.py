@@ -1,0 +1,88 @@
+"""Requests to the distribution service. Subjects: ``image.pull`` (operation), ``content.ensure`` (operation, on a host)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hythe.wire.base import DigestText, Reply, Request
+
+LayerState = Literal["waiting", "fetching", "verifying", "fetched", "unpacking", "unpacked", "exists"]
+
+
+class Descriptor(Reply):
+    """An OCI content descriptor.
+
+    Spec: OCI image-spec, "Content Descriptors".
+    """
+
+    media_type: str
+    digest: DigestText
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class ImagePull(Request):
+    """``image.pull`` (operation): resolve `reference`, bring all its content to this host, register the name.
+
+    Progress: first `ImageResolved`, then `LayerProgress` at changes. Result: `ImagePulled`. Nothing is registered
+    unless every blob arrived and was verified.
+    """
+
+    reference: str
+    platform: str = ""
+    plain_http: bool = False
+
+
+class LayerProgress(Reply):
+    """Where one blob stands. `done_bytes` of `total_bytes` counts the work of `state`, not of all states."""
+
+    digest: DigestText
+    state: LayerState
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+class ImageResolved(Reply):
+    """What a reference points to, and the manifest for the platform. Manifest and config are in the content store."""
+
+    reference: str
+    target: Descriptor
+    manifest: Descriptor
+    config: Descriptor
+    layers: list[Descriptor]
+    platform: str
+
+
+class PullProgress(Reply):
+    """One progress message of a pull: exactly one of the fields is set."""
+
+    resolved: ImageResolved | None = None
+    layer: LayerProgress | None = None
+
+
+class ImagePulled(Reply):
+    """Result of a pull; `fetched_bytes` came over the network now, the rest was here."""
+
+    image: ImageResolved
+    fetched_bytes: int = 0
+
+
+class ContentEnsure(Request):
+    """``content.ensure`` (operation, on a host): make sure that this host's content store has a blob.
+
+    Single-flight per digest on the host: all who wait share one download. `reference` names the repository that the
+    blob can be fetched from. Progress: `LayerProgress`. Result: `ContentLocation`. Its path stays valid until the blob
+    is deleted: open it at once, and ask again on ENOENT.
+    """
+
+    descriptor: Descriptor
+    reference: str
+    plain_http: bool = False
+
+
+class ContentLocation(Reply):
+    """Where a whole, verified blob lies on this host."""
+
+    path: str
+    size_bytes: int

@@ -1,0 +1,59 @@
+"""A descriptor: how one document points to a blob."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hythe.digest import Digest, parse_digest
+from hythe.oci.fields import Fields
+from hythe.oci.platform import Platform, normalised
+
+MAX_BLOB_BYTES = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A blob by type, digest and size.
+
+    Attributes:
+        media_type: what the blob is, e.g. one of `hythe.oci.media_types`.
+        digest: sha256 of its bytes.
+        size_bytes: its length, at most 1 TiB.
+        platform: where a manifest in an index runs; None where the document does not say.
+        annotations: free text by key; untrusted.
+
+    Spec: OCI image-spec, "Content Descriptors". ``urls`` are left out on purpose: content is fetched from the registry
+    that was asked and from nowhere else (CVE-2020-15157).
+    """
+
+    media_type: str
+    digest: Digest
+    size_bytes: int
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False, repr=False)
+
+
+def parse_descriptor(fields: Fields) -> Descriptor:
+    """Return the descriptor that a JSON object spells.
+
+    Raises:
+        InvalidArgument: a field is missing or wrong; no size below 0 or above 1 TiB is accepted.
+    """
+    media_type = fields.text("mediaType")
+    if not media_type:
+        raise fields.refuse("mediaType", "is missing")
+    return Descriptor(
+        media_type,
+        parse_digest(fields.text("digest")),
+        fields.number("size", MAX_BLOB_BYTES),
+        _platform(fields.child("platform")) if fields.has("platform") else None,
+        fields.mapping("annotations"),
+    )
+
+
+def _platform(fields: Fields) -> Platform | None:
+    os_name, architecture = fields.text("os"), fields.text("architecture")
+    if not os_name and not architecture:
+        return None
+    return normalised(os_name, architecture, fields.text("variant"), fields.text("os.version"))

@@ -19,9 +19,9 @@ class Metrics:
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        Gauge("hythe_build_info", "Always 1; the labels say what runs.", ["service", "version"], registry=self.registry).labels(
-            service, __version__
-        ).set(1)
+        Gauge(
+            "hythe_build_info", "Always 1; the labels say what runs.", ["service", "version"], registry=self.registry
+        ).labels(service, __version__).set(1)
         self.served = Histogram(
             "hythe_bus_request_seconds",
             "Requests answered, by subject kind (service.noun.verb) and result code.",

@@ -74,7 +74,8 @@ class DirectoryLock:
         except BlockingIOError:
             os.close(self._fd)
             raise FailedPrecondition(
-                f"lock {directory}: another process owns it", next_step="stop that process, or choose another HYTHE_ROOT"
+                f"lock {directory}: another process owns it",
+                next_step="stop that process, or choose another HYTHE_ROOT",
             ) from None
 
     def release(self) -> None:

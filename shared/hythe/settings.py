@@ -37,10 +37,16 @@ ALL: tuple[Setting, ...] = (
     Setting("cgroup_parent", "HYTHE_CGROUP_PARENT", "hythe", "cgroup below which containers and monitors live"),
     Setting("nats_url", "NATS_URL", "", "bus to use; by default the one that `hythe up` started"),
     Setting("nats_port", "HYTHE_NATS_PORT", "0", "port for the bus of `hythe up`; 0 picks a free one and keeps it"),
-    Setting("nats_server", "HYTHE_NATS_SERVER", "", "nats-server program; by default looked for beside python, then PATH"),
+    Setting(
+        "nats_server", "HYTHE_NATS_SERVER", "", "nats-server program; by default looked for beside python, then PATH"
+    ),
     Setting("key", "HYTHE_KEY", "", "file of the bus key (nkey seed); <root>/keys/admin.nk by default"),
-    Setting("log_level", "HYTHE_LOG_LEVEL", "info", "least severe level that services log: debug, info, warning, error"),
-    Setting("disk_reserve", "HYTHE_DISK_RESERVE", "33554432", "bytes of <root> kept free: create, start and pull stop there"),
+    Setting(
+        "log_level", "HYTHE_LOG_LEVEL", "info", "least severe level that services log: debug, info, warning, error"
+    ),
+    Setting(
+        "disk_reserve", "HYTHE_DISK_RESERVE", "33554432", "bytes of <root> kept free: create, start and pull stop there"
+    ),
     Setting("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "", "OTLP/HTTP collector that spans are sent to as well"),
 )
 
@@ -151,7 +157,9 @@ def _read_file(env: Mapping[str, str]) -> dict[str, str]:
             data = file.read()
     except FileNotFoundError:
         if named:
-            raise FailedPrecondition(f"read settings {path}: no such file", next_step="unset HYTHE_CONFIG, or make it") from None
+            raise FailedPrecondition(
+                f"read settings {path}: no such file", next_step="unset HYTHE_CONFIG, or make it"
+            ) from None
         return {}
     import tomllib  # only where a file exists: the import costs more than the rest of this module
 
@@ -162,7 +170,9 @@ def _read_file(env: Mapping[str, str]) -> dict[str, str]:
     known = {s.key for s in ALL}
     for key, value in table.items():
         if key not in known:
-            raise InvalidArgument(f"read settings {path}: unknown key {key!r}", next_step="`hythe config` lists the keys")
+            raise InvalidArgument(
+                f"read settings {path}: unknown key {key!r}", next_step="`hythe config` lists the keys"
+            )
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise InvalidArgument(f"read settings {path}: {key} must be text or a number")
     return {key: str(value) for key, value in table.items()}

@@ -74,7 +74,7 @@ class SpanOutbox(SpanProcessor):
             self._namespaces.setdefault(trace_id, tracing.namespace.get())
 
     def on_end(self, span: ReadableSpan) -> None:
-        trace_id = format(span.get_span_context().trace_id, "032x")
+        trace_id = format(_context(span).trace_id, "032x")
         with self._lock:
             left = self._open.get(trace_id, 1) - 1
             namespace = self._namespaces.get(trace_id, "")
@@ -120,8 +120,14 @@ class SpanOutbox(SpanProcessor):
         return json.dumps(message, separators=(",", ":")).encode()
 
 
-def _span_to_json(span: ReadableSpan) -> dict[str, object]:
+def _context(span: ReadableSpan) -> trace.SpanContext:
     context = span.get_span_context()
+    assert context is not None, "a span that ended has a context"
+    return context
+
+
+def _span_to_json(span: ReadableSpan) -> dict[str, object]:
+    context = _context(span)
     return {
         "trace_id": format(context.trace_id, "032x"),
         "span_id": format(context.span_id, "016x"),
@@ -133,7 +139,9 @@ def _span_to_json(span: ReadableSpan) -> dict[str, object]:
         "status": "error" if span.status.status_code is StatusCode.ERROR else "ok",
         "status_message": span.status.description or "",
         "attributes": dict(span.attributes or {}),
-        "events": [{"name": e.name, "time_ns": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events],
+        "events": [
+            {"name": e.name, "time_ns": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events
+        ],
     }
 
 
@@ -159,7 +167,9 @@ class Telemetry:
         tracing.install(self)
 
     @contextmanager
-    def span(self, name: str, kind: Kind, attributes: Mapping[str, Value], parent: Mapping[str, str] | None) -> Iterator[Span]:
+    def span(
+        self, name: str, kind: Kind, attributes: Mapping[str, Value], parent: Mapping[str, str] | None
+    ) -> Iterator[Span]:
         """Run a block as a span; see `hythe.tracing.Backend`."""
         context = self._propagator.extract(parent, otel_context.Context()) if parent is not None else None
         with self._tracer.start_as_current_span(

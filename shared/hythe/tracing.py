@@ -33,7 +33,9 @@ class Backend(Protocol):
     """What makes, ends and carries spans."""
 
     @contextmanager
-    def span(self, name: str, kind: Kind, attributes: Mapping[str, Value], parent: Mapping[str, str] | None) -> Iterator[Span]:
+    def span(
+        self, name: str, kind: Kind, attributes: Mapping[str, Value], parent: Mapping[str, str] | None
+    ) -> Iterator[Span]:
         """Run a block as a span, below the span in progress or the one that the headers `parent` carry."""
 
     def inject(self, headers: dict[str, str]) -> None:
@@ -56,7 +58,9 @@ class _NoSpan:
 
 class _NoBackend:
     @contextmanager
-    def span(self, name: str, kind: Kind, attributes: Mapping[str, Value], parent: Mapping[str, str] | None) -> Iterator[Span]:
+    def span(
+        self, name: str, kind: Kind, attributes: Mapping[str, Value], parent: Mapping[str, str] | None
+    ) -> Iterator[Span]:
         yield _NoSpan()
 
     def inject(self, headers: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Requests to the bundle service of one host. Subjects: ``image.unpack`` and ``bundle.prepare`` (operations), ``bundle.release``."""
+"""Requests to the bundle service of one host: operations ``image.unpack``, ``bundle.prepare``; plain ``bundle.release``."""
 
 from __future__ import annotations
 

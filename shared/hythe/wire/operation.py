@@ -15,6 +15,7 @@ from hythe.wire.base import Reply, Request
 STATE_HEADER = "hythe-state"
 REQUEST_ID_HEADER = "hythe-request-id"
 BEGIN_BEFORE_HEADER = "hythe-begin-before"
+TIMEOUT_HEADER = "hythe-timeout-ms"
 ERROR_HEADER = "nats-service-error"
 ERROR_CODE_HEADER = "nats-service-error-code"
 

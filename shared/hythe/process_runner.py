@@ -1,0 +1,106 @@
+"""The life of a service process: settings, logs, figures, spans, directory, bus, signals, readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hythe import durable, logs, settings
+from hythe.bus.connection import Bus
+from hythe.errors import HytheError
+from hythe.identifiers import new_id
+from hythe.metrics import Metrics
+from hythe.process import DirectoryLock, identify
+from hythe.settings import Settings
+from hythe.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What a service gets from its process.
+
+    Attributes:
+        directory: ``<root>/<service>``, held by this process alone unless the service keeps nothing.
+        instance: random id of this process, new at each start.
+    """
+
+    settings: Settings
+    bus: Bus
+    metrics: Metrics
+    directory: Path
+    instance: str
+    pid: int
+
+
+Build = Callable[[Process], AbstractAsyncContextManager[None]]
+
+
+def serve(service: str, build: Build, *, owns_directory: bool = True) -> None:
+    """Run a service until SIGTERM or SIGINT; the exit code is 0 after a clean stop, 1 after a failure.
+
+    When the block of `build` is entered, ``<state>/services/<service>.json`` says so.
+    """
+    os.umask(0o077)
+    try:
+        loaded = settings.load()
+        logs.configure(service, loaded.log_level)
+        sys.exit(asyncio.run(_serve(service, build, loaded, owns_directory)))
+    except HytheError as error:
+        detail = f": {error.cause}" if error.cause else ""
+        log.error("%s%s", error.message, detail, extra={"next_step": error.next_step})
+        sys.exit(1)
+
+
+async def _serve(service: str, build: Build, loaded: Settings, owns_directory: bool) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    directory = loaded.root / service
+    lock = DirectoryLock(directory) if owns_directory else None
+    metrics = Metrics(service)
+    metrics.serve()
+    telemetry = Telemetry(service, loaded.host, loaded.otlp_endpoint)
+    metrics.spans_dropped.set_function(lambda: telemetry.outbox.dropped)
+    bus = await Bus.connect(loaded, service, metrics)
+    telemetry.start(bus.publish)
+    process = Process(loaded, bus, metrics, directory, new_id(), os.getpid())
+    ready_file = loaded.state / "services" / f"{service}.json"
+    try:
+        async with build(process):
+            _write_ready(ready_file, service, process)
+            log.info("ready", extra={"metrics_port": metrics.port, "instance": process.instance})
+            await stopping.wait()
+            log.info("stopping")
+            ready_file.unlink(missing_ok=True)
+    finally:
+        await telemetry.stop()
+        await bus.close()
+        if lock is not None:
+            lock.release()
+    return 0
+
+
+def _write_ready(path: Path, service: str, process: Process) -> None:
+    identity = identify(process.pid)
+    assert identity is not None
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    content = {
+        "service": service,
+        "pid": identity.pid,
+        "start_ticks": identity.start_ticks,
+        "boot_id": identity.boot_id,
+        "metrics_port": process.metrics.port,
+        "instance": process.instance,
+    }
+    durable.write_atomic(path, json.dumps(content).encode(), mode=0o644, durable=False)

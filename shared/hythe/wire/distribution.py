@@ -1,4 +1,7 @@
-"""Requests to the distribution service. Subjects: ``image.pull`` (operation), ``content.ensure`` (operation, on a host)."""
+"""Requests to the distribution service.
+
+Subjects: ``image.pull`` (operation), ``image.list``, ``image.remove``; on a host ``content.ensure`` (operation).
+"""
 
 from __future__ import annotations
 
@@ -86,3 +89,41 @@ class ContentLocation(Reply):
 
     path: str
     size_bytes: int
+
+
+class ImageList(Request):
+    """``image.list``: images of the namespace by reference, with what content knows of them; pages of `limit`."""
+
+    after: str = ""
+    limit: Annotated[int, Field(gt=0, le=500)] = 200
+
+
+class ImageSummary(Reply):
+    """One image name. Times are RFC 3339 UTC.
+
+    `size_bytes` is the compressed size of config and layers for `platform`; both are unknown (None, empty) when no
+    manifest of the image is in the content store. `complete` tells whether every blob for `platform` is there.
+    `image_created_at` is what the image says of itself, `created_at` is when the name was registered.
+    """
+
+    reference: str
+    digest: DigestText
+    platform: str = ""
+    size_bytes: int | None = None
+    complete: bool = False
+    image_created_at: str = ""
+    created_at: str
+    updated_at: str
+
+
+class ImageSummaryPage(Reply):
+    """One page; `next` is the `after` of the next page, empty at the end."""
+
+    images: list[ImageSummary]
+    next: str = ""
+
+
+class ImageRemove(Request):
+    """``image.remove``: forget the name; what it pointed to stays until it is collected. Result: `Empty`."""
+
+    reference: str

@@ -1,0 +1,3 @@
+"""Fixtures of all tests; each lives with its subject in `tests.fixtures`."""
+
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.stacks", "tests.fixtures.disks"]

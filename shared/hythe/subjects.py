@@ -170,6 +170,19 @@ def beat(host: str) -> str:
 ALL_BEATS = f"{PREFIX}.beat._.*"
 
 
+def status(namespace: str, host: str) -> str:
+    """Subject on which the agent of `host` reports each change of a container's status, numbered; not stored."""
+    return f"{PREFIX}.status.{encode_token(namespace)}.{encode_token(host)}"
+
+
+def statuses_from_host(host: str) -> str:
+    """Permission of the agent of `host` to report status."""
+    return f"{PREFIX}.status.*.{encode_token(host)}"
+
+
+ALL_STATUSES = f"{PREFIX}.status.*.*"
+
+
 def inbox_prefix(key_name: str) -> str:
     """Prefix of all inboxes of the key `key_name`; only that key may subscribe below it."""
     return f"_INBOX.{encode_token(key_name)}"

@@ -10,7 +10,7 @@ from hythe.wire.base import ContainerId, Reply, Request
 from hythe.wire.container import ContainerSpec, Epoch, ImageRef
 from hythe.wire.io import IoOpen
 
-Status = Literal["creating", "created", "running", "exited", "removing", "unknown"]
+Status = Literal["creating", "created", "running", "exited", "removing", "removed", "unknown"]
 
 
 class ContainerRun(Request):
@@ -35,7 +35,7 @@ class ContainerStatus(Reply):
     """What is, as the agent of the host knows it. Times are RFC 3339 UTC, empty while not reached.
 
     `exit_code` is None while running and when nobody could learn it (`reason` says why). `change` numbers the agent's
-    changes, across all containers, since `instance` started.
+    changes, across all containers, since the agent process `instance` started. `epoch` is the highest it has seen.
     """
 
     id: ContainerId
@@ -54,6 +54,8 @@ class ContainerStatus(Reply):
     auto_remove: bool = False
     command: list[str] = []
     labels: dict[str, str] = {}
+    epoch: Epoch | None = None
+    instance: str = ""
     change: int = 0
 
 

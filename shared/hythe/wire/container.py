@@ -46,7 +46,10 @@ class Epoch(Request):
 
 
 class ContainerRecord(Reply):
-    """Intent about one container, owned by metadata. Times are RFC 3339 UTC."""
+    """Intent about one container, owned by metadata. Times are RFC 3339 UTC.
+
+    `lease_expired`: still ``creating`` although its lease ran out, so somebody must settle it (ARCHITECTURE §3).
+    """
 
     id: ContainerId
     namespace: str
@@ -59,3 +62,4 @@ class ContainerRecord(Reply):
     epoch: Epoch
     revision: int
     created_at: str
+    lease_expired: bool = False

@@ -1,0 +1,1 @@
+"""The runtime service (`controller`) and the agent of each host (`agent`)."""

@@ -1,0 +1,1 @@
+"""Runtime: places containers, sends them to their host's agent, and answers what runs where; keeps nothing durable."""

@@ -1,0 +1,1 @@
+"""The services that runtime asks, over the bus."""

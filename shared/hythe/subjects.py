@@ -102,6 +102,11 @@ def events_of_noun(noun: str) -> str:
     return f"{PREFIX}.event.*.*.{noun}.>"
 
 
+def events_of_object(namespace: str, host: str, noun: str, object_id: str) -> str:
+    """Filter for the events of one object."""
+    return f"{PREFIX}.event.{encode_token(namespace)}.{encode_token(host)}.{noun}.{encode_token(object_id)}.*"
+
+
 ALL_EVENTS = f"{PREFIX}.event.>"
 
 
@@ -160,6 +165,33 @@ def io_of_namespace(namespace: str) -> str:
     """Permission of a client to the channels of `namespace`; ``*`` for all."""
     token = "*" if namespace == "*" else encode_token(namespace)
     return f"{PREFIX}.io.{token}.*.>"
+
+
+def io_to_host(host: str, stream: str) -> str:
+    """Subscription of an agent to one stream, ``credit`` or ``stdin``, of all channels of its host."""
+    return f"{PREFIX}.io.*.{encode_token(host)}.*.{stream}"
+
+
+@dataclass(frozen=True, slots=True)
+class IoSubject:
+    """The parts of an io channel's subject."""
+
+    namespace: str
+    host: str
+    channel: str
+    stream: str
+
+
+def parse_io(subject: str) -> IoSubject:
+    """Return the parts of an io channel's subject.
+
+    Raises:
+        InvalidArgument: `subject` is not an io subject.
+    """
+    parts = subject.split(".")
+    if len(parts) != 7 or parts[:3] != [*PREFIX.split("."), "io"]:
+        raise InvalidArgument(f"parse subject {subject!r}: not an io subject")
+    return IoSubject(decode_token(parts[3]), decode_token(parts[4]), parts[5], parts[6])
 
 
 def beat(host: str) -> str:

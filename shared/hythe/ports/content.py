@@ -1,6 +1,6 @@
 """The content port: blobs by digest, and ingests, which become blobs only by being whole and verified.
 
-Bodies live in the distribution service; the contract suite is ``tests/contract/content_suite.py``. Every call may block
+Bodies live in the distribution service; the contract suite is ``tests/contract/test_content.py``. Every call may block
 on a disk or a network: call it in a thread.
 """
 

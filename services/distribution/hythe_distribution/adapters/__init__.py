@@ -1,0 +1,1 @@
+"""Whatever touches the outside: disks, registries, the bus, the figures."""

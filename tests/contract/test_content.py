@@ -1,0 +1,263 @@
+"""What every body of the content port promises; a new body joins by one more entry in `BODIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hythe.digest import EMPTY_DIGEST, Digest, digest_of, parse_digest
+from hythe.errors import DataLoss, NotFound, OutOfRange, Unavailable, Unimplemented
+from hythe.ports.content import MAX_CHUNK_BYTES, Content
+from hythe_distribution.adapters.directory_store import DirectoryContent
+from hythe_distribution.adapters.memory_store import MemoryContent
+
+BODIES: dict[str, Callable[[Path], Content]] = {
+    "directory": DirectoryContent,
+    "memory": lambda _: MemoryContent(),
+}
+DATA = b"a blob of some bytes"
+DIGEST = digest_of(DATA)
+OTHER = digest_of(b"something else")
+
+
+@pytest.fixture(params=BODIES)
+def content(request: pytest.FixtureRequest, tmp_path: Path) -> Content:
+    """A fresh, empty store of each body."""
+    return BODIES[request.param](tmp_path / "content")
+
+
+def put(content: Content, data: bytes, reference: str = "put") -> Digest:
+    """Store `data` and return its digest."""
+    with content.open_ingest(reference, total_bytes=len(data)) as ingest:
+        ingest.write(data)
+        ingest.commit(digest_of(data), len(data))
+    return digest_of(data)
+
+
+def read(content: Content, digest: Digest, offset: int = 0, length: int | None = None) -> bytes:
+    """Read a range as one."""
+    return b"".join(content.read(digest, offset, length))
+
+
+def test_committed_blob_is_read_back_whole(content: Content) -> None:
+    """What was committed is what is read."""
+    put(content, DATA)
+    assert read(content, DIGEST) == DATA
+    assert content.info(DIGEST).size_bytes == len(DATA)
+    assert content.info(DIGEST).committed_ns > 0
+
+
+def test_empty_blob_is_a_blob(content: Content) -> None:
+    """A blob may have no bytes at all."""
+    put(content, b"")
+    assert read(content, parse_digest(EMPTY_DIGEST)) == b""
+
+
+def test_blob_written_in_pieces_is_one_blob(content: Content) -> None:
+    """The pieces in which bytes come in leave no trace, and offset counts them."""
+    with content.open_ingest("pieces") as ingest:
+        for i in range(0, len(DATA), 3):
+            assert ingest.offset == i
+            ingest.write(memoryview(DATA)[i : i + 3])
+        info = ingest.commit(DIGEST, len(DATA))
+    assert info == content.info(DIGEST)
+    assert read(content, DIGEST) == DATA
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [
+        (0, None, DATA),
+        (2, None, DATA[2:]),
+        (2, 5, DATA[2:7]),
+        (len(DATA), None, b""),
+        (0, 0, b""),
+        (5, 10_000, DATA[5:]),
+    ],
+)
+def test_range_is_read_as_asked(content: Content, offset: int, length: int | None, expected: bytes) -> None:
+    """A reader gets the bytes it asked for, clipped at the end of the blob."""
+    put(content, DATA)
+    assert read(content, DIGEST, offset, length) == expected
+
+
+@pytest.mark.parametrize(("offset", "length"), [(len(DATA) + 1, None), (-1, None), (0, -1)])
+def test_range_outside_the_blob_is_out_of_range(content: Content, offset: int, length: int | None) -> None:
+    """A range that cannot be is refused before the first byte."""
+    put(content, DATA)
+    with pytest.raises(OutOfRange):
+        content.read(DIGEST, offset, length)
+
+
+def test_large_blob_is_read_in_bounded_chunks(content: Content) -> None:
+    """No reader is handed more than 1 MiB at once."""
+    data = bytes(range(256)) * 4096 * 3 + b"tail"
+    digest = put(content, data)
+    chunks = list(content.read(digest))
+    assert all(0 < len(chunk) <= MAX_CHUNK_BYTES for chunk in chunks)
+    assert b"".join(chunks) == data
+
+
+def test_unknown_blob_is_not_found(content: Content) -> None:
+    """All that asks for a blob says alike that it isn't here."""
+    for ask in (content.info, content.read, content.locate, content.delete):
+        with pytest.raises(NotFound) as raised:
+            ask(DIGEST)
+        assert raised.value.details == {"kind": "blob"}
+
+
+def test_bytes_before_commit_are_not_readable(content: Content) -> None:
+    """Nothing can be read by digest before it was verified."""
+    with content.open_ingest("half") as ingest:
+        ingest.write(DATA)
+        with pytest.raises(NotFound):
+            content.info(DIGEST)
+        assert list(content.walk()) == []
+
+
+@pytest.mark.parametrize(
+    ("digest", "size_bytes"), [(OTHER, len(DATA)), (DIGEST, len(DATA) + 1), (DIGEST, len(DATA) - 1), (DIGEST, 0)]
+)
+def test_commit_of_other_bytes_than_promised_leaves_nothing(content: Content, digest: Digest, size_bytes: int) -> None:
+    """A lie about digest or size is DataLoss; neither blob nor ingest remain."""
+    with content.open_ingest("lie") as ingest:
+        ingest.write(DATA)
+        with pytest.raises(DataLoss):
+            ingest.commit(digest, size_bytes)
+    assert list(content.walk()) == []
+    assert list(content.ingests()) == []
+
+
+def test_more_bytes_than_promised_are_refused_at_once(content: Content) -> None:
+    """A source that never ends cannot fill the store."""
+    with content.open_ingest("endless", total_bytes=10) as ingest:
+        ingest.write(b"0123456789")
+        with pytest.raises(DataLoss):
+            ingest.write(b"x")
+    assert list(content.ingests()) == []
+
+
+def test_commit_of_a_blob_that_is_there_succeeds(content: Content) -> None:
+    """Two who bring the same blob both succeed, and it stays as it is."""
+    put(content, DATA, "first")
+    put(content, DATA, "second")
+    assert [info.digest for info in content.walk()] == [DIGEST]
+    assert read(content, DIGEST) == DATA
+    assert list(content.ingests()) == []
+
+
+def test_closed_ingest_is_kept_and_taken_up_again(content: Content) -> None:
+    """What an interrupted transfer brought counts when it goes on."""
+    with content.open_ingest("later", total_bytes=len(DATA)) as ingest:
+        ingest.write(DATA[:7])
+    status = content.status("later")
+    assert (status.offset, status.total_bytes) == (7, len(DATA))
+    with content.open_ingest("later", total_bytes=len(DATA), resume=True) as ingest:
+        assert ingest.offset == 7
+        ingest.write(DATA[7:])
+        ingest.commit(DIGEST, len(DATA))
+    assert read(content, DIGEST) == DATA
+
+
+def test_ingest_opened_without_resume_starts_anew(content: Content) -> None:
+    """Who doesn't ask for what was left gets an empty ingest."""
+    with content.open_ingest("again", total_bytes=99) as ingest:
+        ingest.write(b"old bytes, and many of them")
+    with content.open_ingest("again") as ingest:
+        assert ingest.offset == 0
+        assert content.status("again").total_bytes is None
+        ingest.write(DATA)
+        ingest.commit(DIGEST, len(DATA))
+    assert read(content, DIGEST) == DATA
+
+
+def test_leftover_longer_than_the_total_is_removed(content: Content) -> None:
+    """What can never become the promised blob is not kept."""
+    with content.open_ingest("long") as ingest:
+        ingest.write(DATA)
+    with pytest.raises(DataLoss):
+        content.open_ingest("long", total_bytes=3, resume=True)
+    assert list(content.ingests()) == []
+
+
+def test_wrong_leftover_is_found_at_commit(content: Content) -> None:
+    """Bytes that were taken up again are verified like all others."""
+    with content.open_ingest("bad") as ingest:
+        ingest.write(b"?" * 7)
+    with content.open_ingest("bad", resume=True) as ingest:
+        ingest.write(DATA[7:])
+        with pytest.raises(DataLoss):
+            ingest.commit(DIGEST, len(DATA))
+    assert list(content.walk()) == []
+    assert list(content.ingests()) == []
+
+
+def test_second_writer_of_an_ingest_is_refused(content: Content) -> None:
+    """Two writers never mix their bytes; when one lets go, the other may come."""
+    with content.open_ingest("one"):
+        with pytest.raises(Unavailable):
+            content.open_ingest("one")
+        with pytest.raises(Unavailable):
+            content.abort("one")
+        with content.open_ingest("two"):
+            pass
+    content.open_ingest("one").close()
+
+
+def test_aborted_ingest_is_gone(content: Content) -> None:
+    """An abort takes all bytes away, whether a writer or somebody else does it."""
+    with content.open_ingest("mine") as ingest:
+        ingest.write(DATA)
+        ingest.abort()
+        ingest.abort()
+    with content.open_ingest("left") as ingest:
+        ingest.write(DATA)
+    content.abort("left")
+    assert list(content.ingests()) == []
+    for ask in (content.abort, content.status):
+        with pytest.raises(NotFound) as raised:
+            ask("left")
+        assert raised.value.details == {"kind": "ingest"}
+
+
+def test_ingests_are_listed_while_held_and_when_left(content: Content) -> None:
+    """All that is under way can be seen, with how far it is."""
+    with content.open_ingest("left", total_bytes=100) as ingest:
+        ingest.write(DATA)
+    with content.open_ingest("held é/../:*") as ingest:
+        ingest.write(b"123")
+        found = {status.reference: status for status in content.ingests()}
+    assert {reference: status.offset for reference, status in found.items()} == {"left": len(DATA), "held é/../:*": 3}
+    assert found["left"].total_bytes == 100
+    assert 0 < found["left"].started_ns <= found["left"].updated_ns + 1_000_000
+
+
+def test_deleted_blob_is_gone_and_others_stay(content: Content) -> None:
+    """Delete takes one blob and no other."""
+    put(content, DATA)
+    other = put(content, b"something else")
+    content.delete(DIGEST)
+    assert [info.digest for info in content.walk()] == [other]
+    with pytest.raises(NotFound):
+        content.read(DIGEST)
+
+
+def test_walk_names_every_blob(content: Content) -> None:
+    """A walk finds all blobs with their sizes."""
+    blobs = [b"x" * n for n in range(20)]
+    for blob in blobs:
+        put(content, blob)
+    assert {(info.digest, info.size_bytes) for info in content.walk()} == {(digest_of(b), len(b)) for b in blobs}
+
+
+def test_located_blob_is_a_file_with_its_bytes(content: Content) -> None:
+    """Where a body keeps files, the path leads to the blob; where not, it says so."""
+    put(content, DATA)
+    try:
+        path = content.locate(DIGEST)
+    except Unimplemented:
+        assert isinstance(content, MemoryContent)
+    else:
+        assert path.read_bytes() == DATA

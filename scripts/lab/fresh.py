@@ -1,0 +1,161 @@
+"""Proves the set-up: a clone of this checkout inside a bare Debian makes its demo, in namespaces of its own."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from scripts.lab import bare_root, network
+from scripts.lab.leaks import Places, hierarchies
+from scripts.lab.packages import boot_links
+
+ROOT = Path(__file__).resolve().parents[2]
+CLONE = "/root/hythe"
+
+# Runs as process 1 of the new pid namespace, still seeing this machine's files, and changes to the bare root for good:
+# a chroot would not do, for runc cannot pivot out of one.
+_ENTER = """
+set -eu
+root=$1 origin=$2
+shift 2
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mkdir -p "$root/mnt/origin" "$root/mnt/old"
+mount --bind "$origin" "$root/mnt/origin"
+mount -o remount,bind,ro "$root/mnt/origin"
+while [ "$1" != -- ]; do
+    mkdir -p "$root$1"
+    mount --bind "$1" "$root$1"
+    shift
+done
+shift
+hostname fresh
+cd "$root"
+pivot_root . mnt/old
+umount -l /mnt/old
+cd /root
+"$@" || exit $?
+for entry in /proc/[0-9]*; do
+    pid=${entry#/proc/}
+    [ "$pid" -eq 1 ] || [ ! -e "$entry/exe" ] || { echo "left behind: process $pid: $(tr '\\0' ' ' < "$entry/cmdline")"; exit 99; }
+done
+"""
+
+_INSIDE = """
+set -eu
+git -c safe.directory='*' clone --quiet /mnt/origin "$1"
+cd "$1"
+exec make "$2"
+"""
+
+
+def main() -> int:
+    """Run one target of the Makefile in a fresh system; the exit code is 0 only if it passed and nothing is left."""
+    parser = argparse.ArgumentParser(prog="scripts/fresh-test", description=__doc__)
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hythe"
+    parser.add_argument(
+        "--cache", type=Path, default=default, help="directory of the bare system's archive (%(default)s)"
+    )
+    parser.add_argument("--renew", action="store_true", help="make the bare system anew")
+    parser.add_argument("--target", default="demo", help="what to make in the clone (%(default)s)")
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which to give up (%(default)s)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    options.cache.mkdir(parents=True, exist_ok=True)
+    lock = os.open(options.cache, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    say(f"bare {bare_root.SUITE} with {', '.join(bare_root.PACKAGES)}")
+    source = bare_root.archive(options.cache, renew=options.renew)
+    return run(source, options.target, options.timeout)
+
+
+def run(source: Path, target: str, timeout_s: float) -> int:
+    """Make `target` in a clone inside a new system from the archive `source`; return the exit code."""
+    token = secrets.token_hex(3)
+    base = Path(tempfile.mkdtemp(prefix=f"{network.PREFIX}{token}-"))
+    places = Places((base,), f"{network.PREFIX}{token}")
+    cgroups = _stack_cgroups()
+    start = time.monotonic()
+    try:
+        root = base / "root"
+        bare_root.unpack(source, root)
+        carried = bare_root.carry_over(root)
+        links = boot_links(root)
+        with network.namespace(token) as net:
+            say(f"make {target} in a clone, in {root}")
+            code = _make(net, root, target, carried, timeout_s)
+        faults = [f"enabled at boot: {link.relative_to(root)}" for link in sorted(boot_links(root) - links)]
+        if (root / "usr/sbin/policy-rc.d").exists():
+            faults.append("policy-rc.d was not removed")
+        faults += places.settled()
+        faults += [f"cgroup {path}" for path in sorted(_stack_cgroups() - cgroups) if not _populated(path)]
+    finally:
+        places.sweep()
+        shutil.rmtree(base, ignore_errors=True)
+    for fault in faults:
+        print(f"error: fresh-test: left behind: {fault}", file=sys.stderr)
+    if code != 0:
+        print(f"error: fresh-test: make {target} in the bare system: exit code {code}", file=sys.stderr)
+    if code or faults:
+        return 1
+    say(f"passed: make {target} in {time.monotonic() - start:.0f} s, nothing left behind")
+    return 0
+
+
+def _make(net: Path, root: Path, target: str, carried: bare_root.Carried, timeout_s: float) -> int:
+    enter: Sequence[str | Path] = [
+        *("nsenter", f"--net={net}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"),
+        *("sh", "-c", _ENTER, "enter", root, ROOT, *carried.directories, "--"),
+        *("sh", "-c", _INSIDE, "inside", CLONE, target),
+    ]
+    variables: Mapping[str, str] = {
+        **carried.variables,
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "TERM": os.environ.get("TERM", "dumb"),
+    }
+    process = subprocess.Popen(enter, env=variables, stdin=subprocess.DEVNULL)
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return 124
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _stack_cgroups() -> set[Path]:
+    return {path for top in hierarchies() for path in top.glob("hythe-*")}
+
+
+def _populated(path: Path) -> bool:
+    return any(file.read_text().strip() for file in path.rglob("cgroup.procs"))
+
+
+def say(text: str) -> None:
+    """Tell what is being done, on stderr."""
+    print(f"fresh-test: {text}", file=sys.stderr, flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""A bare Debian 12 with nothing but git, make and python3, and what it must know to reach the same package sources as this machine."""
+"""A bare Debian 12 with git, make and python3, and what it must know to reach this machine's package sources."""
 
 from __future__ import annotations
 
@@ -103,9 +103,20 @@ def _pip_files(home: Path) -> list[tuple[Path, str]]:
 
 
 def _named_directories(texts: list[str], root: Path) -> tuple[Path, ...]:
-    """Return the directories that pip's settings name and that `root` lacks: wheels and indexes kept on this machine."""
-    found = {Path(match) for text in texts for match in _LOCAL_PATH.findall(text)}
-    return tuple(sorted(path for path in found if path.is_dir() and not (root / path.relative_to("/")).exists()))
+    """Return what to show of the wheels and indexes on this machine that pip's settings name.
+
+    That is the highest directory that `root` lacks: an index links to files beside itself.
+    """
+    found: set[Path] = set()
+    for path in (Path(match) for text in texts for match in _LOCAL_PATH.findall(text)):
+        if path.is_dir():
+            chain = [path, *path.parents]
+            found.update(p for p in chain if not _in(root, p).exists() and _in(root, p.parent).exists())
+    return tuple(sorted(found))
+
+
+def _in(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -52,7 +52,10 @@ cd /root
 "$@" || exit $?
 for entry in /proc/[0-9]*; do
     pid=${entry#/proc/}
-    [ "$pid" -eq 1 ] || [ ! -e "$entry/exe" ] || { echo "left behind: process $pid: $(tr '\\0' ' ' < "$entry/cmdline")"; exit 99; }
+    if [ "$pid" -ne 1 ] && [ -e "$entry/exe" ]; then
+        echo "left behind: process $pid: $(tr '\\0' ' ' < "$entry/cmdline")"
+        exit 99
+    fi
 done
 """
 
@@ -118,11 +121,9 @@ def run(source: Path, target: str, timeout_s: float) -> int:
 
 
 def _make(net: Path, root: Path, target: str, carried: bare_root.Carried, timeout_s: float) -> int:
-    enter: Sequence[str | Path] = [
-        *("nsenter", f"--net={net}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"),
-        *("sh", "-c", _ENTER, "enter", root, ROOT, *carried.directories, "--"),
-        *("sh", "-c", _INSIDE, "inside", CLONE, target),
-    ]
+    enter = ["nsenter", f"--net={net}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+    enter += ["sh", "-c", _ENTER, "enter", str(root), str(ROOT), *map(str, carried.directories), "--"]
+    enter += ["sh", "-c", _INSIDE, "inside", CLONE, target]
     variables: Mapping[str, str] = {
         **carried.variables,
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

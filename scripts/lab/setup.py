@@ -98,7 +98,7 @@ def _virtual_environment() -> bool:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True, env=environment)
     STAMP.unlink(missing_ok=True)
     say("installing Python packages into .venv from requirements.lock")
-    pip = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    pip = [str(PYTHON), "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check", "install"]
     subprocess.run(
         [*pip, "--require-hashes", "--requirement", "requirements.lock"], check=True, cwd=ROOT, env=environment
     )

@@ -6,6 +6,7 @@ used, because the command line reads its settings on its fastest path.
 
 from __future__ import annotations
 
+import binascii
 import os
 import socket
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from typing import Literal
 
 from hythe.errors import FailedPrecondition, InvalidArgument
 from hythe.identifiers import check_namespace
+
+_DEFAULT_ROOT = "/var/lib/hythe"
 
 Source = Literal["flag", "environment", "file", "default"]
 
@@ -30,11 +33,16 @@ class Setting:
 
 
 ALL: tuple[Setting, ...] = (
-    Setting("root", "HYTHE_ROOT", "/var/lib/hythe", "directory of everything that survives a reboot"),
+    Setting("root", "HYTHE_ROOT", _DEFAULT_ROOT, "directory of everything that survives a reboot"),
     Setting("state", "HYTHE_STATE", "/run/hythe", "directory of what one boot needs: sockets, pipes, run directories"),
     Setting("host", "HYTHE_HOST", "", "name of this host; the machine's host name by default"),
     Setting("namespace", "HYTHE_NAMESPACE", "default", "namespace that commands work in"),
-    Setting("cgroup_parent", "HYTHE_CGROUP_PARENT", "hythe", "cgroup below which containers and monitors live"),
+    Setting(
+        "cgroup_parent",
+        "HYTHE_CGROUP_PARENT",
+        "",
+        "cgroup below which containers and monitors live; by default `hythe`, and one named after the root for another root",
+    ),
     Setting("nats_url", "NATS_URL", "", "bus to use; by default the one that `hythe up` started"),
     Setting("nats_port", "HYTHE_NATS_PORT", "0", "port for the bus of `hythe up`; 0 picks a free one and keeps it"),
     Setting(
@@ -137,7 +145,7 @@ def load(flags: Mapping[str, str | None] | None = None, environment: Mapping[str
         state=_absolute("state", values["state"]),
         host=values["host"] or socket.gethostname(),
         namespace=check_namespace(values["namespace"]),
-        cgroup_parent=_cgroup(values["cgroup_parent"]),
+        cgroup_parent=_cgroup(values["cgroup_parent"] or _default_cgroup(root)),
         nats_url=values["nats_url"],
         nats_port=_number("nats_port", values["nats_port"], 65535),
         nats_server=values["nats_server"],
@@ -195,6 +203,11 @@ def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise InvalidArgument(f"check setting {key}: {value!r} is none of {', '.join(choices)}")
     return value
+
+
+def _default_cgroup(root: Path) -> str:
+    """Two stacks on one host must not clear away each other's containers, so another root has another cgroup."""
+    return "hythe" if root == Path(_DEFAULT_ROOT) else f"hythe-{binascii.crc32(bytes(root)):08x}"
 
 
 def _cgroup(value: str) -> str:

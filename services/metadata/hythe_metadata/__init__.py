@@ -1,0 +1,1 @@
+"""The metadata service: the only writer of intent (ARCHITECTURE §7)."""

@@ -1,0 +1,5 @@
+"""``python -m hythe_metadata``."""
+
+from hythe_metadata.main import main
+
+main()

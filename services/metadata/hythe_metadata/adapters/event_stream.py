@@ -1,0 +1,63 @@
+"""The event stream on the bus, as the metadata service writes it."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from hythe import subjects
+from hythe.bus.connection import Bus
+from hythe.errors import DataLoss
+from hythe.ports.metadata import OutgoingEvent
+from hythe.wire.events import Event
+
+NO_HOST = ""
+_MESSAGE_ID = "Nats-Msg-Id"
+
+
+class BusEventStream:
+    """Appends to `hythe.subjects.EVENT_STREAM`; keeps the promises of `hythe_metadata.outbox.EventStream`."""
+
+    def __init__(self, bus: Bus, store_id: str) -> None:
+        """`store_id` makes message ids that no other store uses."""
+        self._bus = bus
+        self._store_id = store_id
+
+    async def append(self, event: OutgoingEvent) -> None:
+        """Append one event and wait until the server has stored it.
+
+        Raises:
+            Unavailable: not connected, or there is no stream.
+            DeadlineExceeded: no word from the server; it may be stored.
+        """
+        message = Event(
+            topic=event.topic,
+            namespace=event.namespace,
+            host=NO_HOST,
+            object_id=event.object_id,
+            number=event.number,
+            time=event.time,
+            caller=event.caller,
+            request_id=event.request_id,
+            trace_id=event.trace_id,
+            attributes=event.attributes,
+        )
+        subject = subjects.event(event.namespace, NO_HOST, event.noun, event.object_id, event.past)
+        headers = {_MESSAGE_ID: f"{self._store_id}.{event.sequence}"}
+        await self._bus.publish_stored(subject, message.model_dump_json().encode(), headers)
+
+    async def last_number(self, event: OutgoingEvent) -> int:
+        """Return the number of the last event of the same object in the stream; 0 if there is none.
+
+        Raises:
+            Unavailable: not connected, or there is no stream.
+            DeadlineExceeded: no word from the server.
+            DataLoss: what is stored there is no event.
+        """
+        subject = subjects.events_of_object(event.namespace, NO_HOST, event.noun, event.object_id)
+        found = await self._bus.last_stored(subjects.EVENT_STREAM, subject)
+        if found is None:
+            return 0
+        try:
+            return Event.model_validate_json(found[1].data).number
+        except ValidationError as error:
+            raise DataLoss(f"read the last event of {event.object_id}: not understood", cause=str(error)) from error

@@ -1,0 +1,229 @@
+"""The file of the SQLite store: how it is made, checked, brought to the present version and opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hythe.clock import now_rfc3339
+from hythe.durable import sync_directory
+from hythe.errors import FailedPrecondition
+from hythe.identifiers import new_id
+from hythe_metadata.adapters.sqlite_errors import damaged, translated
+
+APPLICATION_ID = 0x48797468  # "Hyth": tells a metadata store from other SQLite files
+VERSION = 1
+BUSY_TIMEOUT_S = 1.0
+WAL_LIMIT_PAGES = 4096
+
+_SCHEMA = """
+CREATE TABLE schema_version (
+    version INTEGER PRIMARY KEY,
+    since TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE store (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    id TEXT NOT NULL,
+    era INTEGER NOT NULL,
+    revision INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE containers (
+    id TEXT PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    host TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    desired TEXT NOT NULL CHECK (desired IN ('running', 'stopped', 'removed')),
+    phase TEXT NOT NULL CHECK (phase IN ('creating', 'created', 'removing')),
+    era INTEGER NOT NULL,
+    epoch_revision INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    wish_hash TEXT NOT NULL,
+    lease_s REAL NOT NULL,
+    lease_until_ms INTEGER NOT NULL,  -- CLOCK_BOOTTIME of this boot; 0: no lease
+    changed_ns INTEGER NOT NULL       -- wall clock, for purging
+) STRICT;
+CREATE UNIQUE INDEX container_names ON containers (namespace, name) WHERE phase <> 'removing';
+CREATE INDEX container_ids ON containers (namespace, id);
+CREATE INDEX containers_unsettled ON containers (phase, changed_ns) WHERE phase <> 'created';
+
+-- ids of containers whose record is deleted: a late repetition of their request must not make them again
+CREATE TABLE gone (
+    id TEXT PRIMARY KEY,
+    changed_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX gone_by_age ON gone (changed_ns);
+
+CREATE TABLE images (
+    namespace TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (namespace, reference)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE requests (
+    namespace TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    body_hash TEXT NOT NULL,
+    result TEXT NOT NULL,
+    changed_ns INTEGER NOT NULL,
+    PRIMARY KEY (namespace, caller, request_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX requests_by_age ON requests (changed_ns);
+
+CREATE TABLE event_numbers (
+    namespace TEXT NOT NULL,
+    noun TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (namespace, noun, object_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    noun TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    past TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    attributes TEXT NOT NULL
+) STRICT;
+"""
+
+Upgrade = Callable[[sqlite3.Connection], None]
+# Each entry brings a store from the version before to this one, inside one transaction with the version's own record.
+UPGRADES: Mapping[int, Upgrade] = {}
+
+
+def open_store(path: Path) -> sqlite3.Connection:
+    """Return the writer's connection to the store at `path`, which is made if there is none, checked and up to date.
+
+    A store that is damaged, foreign or newer is refused and left untouched.
+
+    Raises:
+        DataLoss: the file isn't what was written.
+        FailedPrecondition: it belongs to another program or to a newer version, or can't be written.
+        ResourceExhausted: the disk is full.
+        Unavailable: another program holds it.
+    """
+    with translated("open metadata store", path):
+        if not path.exists():
+            _create(path)
+        _check_file(path)
+        connection = connect(path)
+        try:
+            _check_content(connection, path)
+            upgrade(connection, path, UPGRADES, VERSION)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT_PAGES}")
+            connection.execute("PRAGMA cache_size = -16384")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Return a connection without implicit transactions, usable from one thread at a time."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    if read_only:
+        connection.execute("PRAGMA query_only = 1")
+    return connection
+
+
+def begin_log(connection: sqlite3.Connection) -> None:
+    """Write something that means nothing: the first commit into an empty log costs a second fsync, better now than later."""
+    connection.execute("PRAGMA user_version = 0")
+
+
+def upgrade(connection: sqlite3.Connection, path: Path, upgrades: Mapping[int, Upgrade], to: int) -> None:
+    """Bring the store from its version to version `to` in one transaction.
+
+    Raises:
+        FailedPrecondition: its version is newer than `to`.
+    """
+    (present,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    if present > to:
+        raise FailedPrecondition(
+            f"open metadata store {path}: a newer Hythe made it (version {present}, this one knows {to})",
+            next_step="use that newer version of Hythe",
+        )
+    if present == to:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(present + 1, to + 1):
+            upgrades[version](connection)
+            connection.execute("INSERT INTO schema_version VALUES (?, ?)", (version, now_rfc3339()))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _create(path: Path) -> None:
+    """Make an empty store beside its place and rename it, so that a crash never leaves half of one there."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists():
+        raise damaged(f"open metadata store {path}", path, f"the file is missing, but its log {log} is there")
+    draft = path.with_name(f"{path.name}.new")
+    for rest in path.parent.glob(f"{draft.name}*"):
+        rest.unlink()
+    connection = sqlite3.connect(draft, isolation_level=None)
+    try:
+        draft.chmod(0o600)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA}")
+        connection.execute("INSERT INTO schema_version VALUES (?, ?)", (VERSION, now_rfc3339()))
+        connection.execute("INSERT INTO store VALUES (1, ?, 1, 0)", (new_id(),))
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+    draft.rename(path)
+    sync_directory(path.parent)
+
+
+def _check_file(path: Path) -> None:
+    with path.open("rb") as file:
+        magic = file.read(16)
+    if magic != b"SQLite format 3\0":
+        what = "it is empty" if not magic else "it doesn't begin as a SQLite file"
+        raise damaged(f"open metadata store {path}", path, what)
+
+
+def _check_content(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        raise FailedPrecondition(
+            f"open metadata store {path}: it is a SQLite file of another program",
+            next_step="move it away, or choose another HYTHE_ROOT",
+        )
+    found = [text for (text,) in connection.execute("PRAGMA quick_check(5)")]
+    if found != ["ok"]:
+        raise damaged(f"check metadata store {path}", path, "; ".join(found))

@@ -1,0 +1,44 @@
+"""Builds the metadata service; the only module that names its concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from hythe.bus.service import Service
+from hythe.process_runner import Process
+from hythe_metadata.adapters.event_stream import BusEventStream
+from hythe_metadata.adapters.sqlite_store import SqliteStore
+from hythe_metadata.figures import Figures
+from hythe_metadata.handlers import Handlers
+from hythe_metadata.outbox import Outbox
+
+STORE_FILE = "metadata.db"
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def build(process: Process) -> AsyncIterator[None]:
+    """Run the service while the block lasts."""
+    figures = Figures(process.metrics.registry)
+    store = await asyncio.to_thread(SqliteStore, process.directory / STORE_FILE, figures.committed)
+    _log.info("metadata store is open", extra={"store_id": store.store_id, "era": store.era})
+    outbox = Outbox(store, BusEventStream(process.bus, store.store_id))
+    store.on_change(outbox.wake)
+    process.bus.on_reconnect(outbox.wake)
+    service = Service(process, "metadata")
+    Handlers(store).register(service)
+    sending = asyncio.create_task(outbox.run(), name="metadata-outbox")
+    try:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])
+        await store.close()

@@ -161,6 +161,12 @@ def test_closed_ingest_is_kept_and_taken_up_again(content: Content) -> None:
     assert read(content, DIGEST) == DATA
 
 
+def test_ingest_closed_before_its_first_byte_leaves_nothing(content: Content) -> None:
+    """There is nothing to take up again, so nothing is kept."""
+    content.open_ingest("empty", total_bytes=5).close()
+    assert list(content.ingests()) == []
+
+
 def test_ingest_opened_without_resume_starts_anew(content: Content) -> None:
     """Who doesn't ask for what was left gets an empty ingest."""
     with content.open_ingest("again", total_bytes=99) as ingest:

@@ -77,7 +77,7 @@ class Ingest(Protocol):
         """Remove it with all its bytes; nothing happens when it is gone already."""
 
     def close(self) -> None:
-        """Let go of it. Unless it was committed or aborted, its bytes are kept for a later `Content.open_ingest`."""
+        """Let go of it. Unless it was committed or aborted, its bytes, if any, are kept for a later `Content.open_ingest`."""
 
     def __enter__(self) -> Ingest:
         """Return itself."""

@@ -107,6 +107,8 @@ class DirectoryIngest:
 
     def close(self) -> None:
         """See `hythe.ports.content.Ingest.close`."""
+        if self.offset == 0:
+            self._drop()
         if self._fd < 0:
             return
         try:

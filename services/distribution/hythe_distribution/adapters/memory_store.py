@@ -157,7 +157,7 @@ class MemoryIngest:
 
     def close(self) -> None:
         """See `hythe.ports.content.Ingest.close`."""
-        self._let_go(self._data)
+        self._let_go(self._data or None)
 
     def _let_go(self, left: bytearray | None) -> None:
         if self._open:

@@ -1,0 +1,5 @@
+"""``python -m hythe_distribution``."""
+
+from hythe_distribution.main import main
+
+main()

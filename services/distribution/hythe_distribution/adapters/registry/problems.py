@@ -1,0 +1,127 @@
+"""The one table from what a registry or its connection does wrong to the closed error set."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from hythe.errors import (
+    FailedPrecondition,
+    HytheError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from hythe_distribution.hosts import Endpoint
+
+MAX_PROBLEM_BYTES = 64 * 1024
+Kind = Literal["image", "blob"]
+
+
+@contextmanager
+def connecting(step: str, endpoint: Endpoint) -> Iterator[None]:
+    """Run a block that talks to `endpoint`; what goes wrong on the way there or back becomes an error.
+
+    Raises:
+        Unavailable: no such host, no connection, broken, timed out, or not HTTP.
+        FailedPrecondition: its certificate is not trusted.
+    """
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise FailedPrecondition(
+            f"{step}: the certificate of {endpoint} is not trusted",
+            cause=error.verify_message,
+            next_step="add its authority to this host's certificates (update-ca-certificates), then restart the service",
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _unavailable(step, endpoint, error) from error
+
+
+def _unavailable(step: str, endpoint: Endpoint, error: OSError | http.client.HTTPException) -> Unavailable:
+    details = {"kind": "registry", "registry": str(endpoint)}
+    if isinstance(error, ssl.SSLError):
+        hint = "if it speaks plain HTTP, use --plain-http"
+        return Unavailable(
+            f"{step}: no TLS with {endpoint}", cause=error.reason or str(error), next_step=hint, details=details
+        )
+    if isinstance(error, TimeoutError):
+        cause = "timed out"
+    elif isinstance(error, socket.gaierror):
+        cause = error.strerror or "no such host"
+    elif isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
+        cause = "the answer is not HTTP"
+    else:
+        cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return Unavailable(
+        f"{step}: cannot reach {endpoint}",
+        cause=cause,
+        next_step=f"check the registry's name and that it runs: curl {endpoint}/v2/",
+        details=details,
+    )
+
+
+def broken(step: str, endpoint: Endpoint, received_bytes: int, error: Exception) -> Unavailable:
+    """Return the error for an answer that ended before its end or stalled."""
+    stalled = isinstance(error, TimeoutError)
+    return Unavailable(
+        f"{step}: {endpoint} {'stalled' if stalled else 'broke off'} after {received_bytes} bytes",
+        cause=getattr(error, "strerror", None) or str(error) or type(error).__name__,
+        next_step="try again",
+        details={"kind": "registry", "registry": str(endpoint)},
+    )
+
+
+def refusal(step: str, endpoint: Endpoint, status: int, body: bytes, kind: Kind) -> HytheError:
+    """Return the error for an answer with another status than 200.
+
+    Args:
+        body: what the registry says about it, at most 64 KiB of it.
+        kind: what was asked for.
+    """
+    cause = registry_text(body) or f"HTTP {status} {http.client.responses.get(status, '')}".strip()
+    if status == 404:
+        hint = "check its name and tag" if kind == "image" else "push the image again: its registry has lost a part"
+        return NotFound(f"{step}: {endpoint} has no such {kind}", cause=cause, next_step=hint, details={"kind": kind})
+    if status == 401:
+        return Unauthenticated(
+            f"{step}: {endpoint} wants a login, or has no such image",
+            cause=cause,
+            next_step="check its name, or use an image that may be pulled without a login",
+        )
+    if status == 403:
+        return PermissionDenied(f"{step}: {endpoint} refuses", cause=cause, next_step="check its name")
+    if status == 429:
+        return ResourceExhausted(
+            f"{step}: {endpoint} has had too many requests", cause=cause, next_step="wait a while, then try again"
+        )
+    if status >= 500 or status == 408:
+        return Unavailable(
+            f"{step}: {endpoint} fails",
+            cause=cause,
+            next_step="try again later",
+            details={"kind": "registry", "registry": str(endpoint)},
+        )
+    return InvalidArgument(f"{step}: {endpoint} does not understand the request", cause=cause)
+
+
+def registry_text(body: bytes) -> str:
+    """Return the text of a registry's error document, fit to be shown on a terminal; empty if it isn't one.
+
+    Spec: OCI distribution-spec, "Error Codes".
+    """
+    try:
+        errors = json.loads(body)["errors"]
+        texts = [f"{error.get('code', '')}: {error.get('message', '')}" for error in errors]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""
+    text = "; ".join(texts[:3])
+    return "".join(c if c.isprintable() else " " for c in text)[:300]

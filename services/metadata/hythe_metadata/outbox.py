@@ -64,7 +64,7 @@ class Outbox:
                 while await self._send_batch():
                     retry_s = FIRST_RETRY_S
                 await self._more.wait()
-            except* Exception as failed:  # the periodic loop: whatever fails now is tried again
+            except* Exception as failed:  # noqa: BLE001 - the periodic loop: what fails now is tried again
                 if retry_s == FIRST_RETRY_S:
                     expected = failed.subgroup(HytheError) is not None
                     _log.warning("events wait to be sent: %s", failed.exceptions[0], exc_info=not expected)

@@ -35,7 +35,14 @@ def translate(error: sqlite3.Error, step: str, path: Path) -> HytheError:
             cause=cause,
             next_step=f"make {path.parent} and the files in it writable for this user",
         )
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+    if primary == sqlite3.SQLITE_IOERR:
+        return DataLoss(
+            f"{step} {path}: the disk failed; nothing more is written",
+            cause=cause,
+            outcome="unknown",
+            next_step="check the disk (`dmesg`) and its quotas, then start hythe-metadata again",
+        )
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(f"{step} {path}", path, cause)
     return Internal(f"{step} {path}: SQLite failed", cause=cause)
 

@@ -9,9 +9,9 @@ from hythe.bus.service import Service
 from hythe.process_runner import Process
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.metadata_names import MetadataNames
-from hythe_distribution.adapters.prometheus_figures import PrometheusFigures
 from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.fetcher import Fetcher
+from hythe_distribution.figures import PrometheusFigures
 from hythe_distribution.handlers import Handlers
 from hythe_distribution.pull import Puller
 from hythe_distribution.resolver import Resolver

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MNT_DETACH = 2
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -49,7 +51,7 @@ class Places:
         """Return the mount points that lie below the stack's directories, or whose source does, innermost last."""
         found = []
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            point = line.split(" ")[4].encode().decode("unicode_escape")
+            point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4])
             if self._mentioned(line) and Path(point) not in self.directories:
                 found.append(point)
         return found

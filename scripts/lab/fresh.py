@@ -63,7 +63,8 @@ _INSIDE = """
 set -eu
 git -c safe.directory='*' clone --quiet /mnt/origin "$1"
 cd "$1"
-exec make "$2"
+shift
+exec make "$@"
 """
 
 
@@ -75,7 +76,7 @@ def main() -> int:
         "--cache", type=Path, default=default, help="directory of the bare system's archive (%(default)s)"
     )
     parser.add_argument("--renew", action="store_true", help="make the bare system anew")
-    parser.add_argument("--target", default="demo", help="what to make in the clone (%(default)s)")
+    parser.add_argument("--target", nargs="+", default=["demo"], help="what to make in the clone (demo)")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which to give up (%(default)s)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -87,8 +88,9 @@ def main() -> int:
     return run(source, options.target, options.timeout)
 
 
-def run(source: Path, target: str, timeout_s: float) -> int:
-    """Make `target` in a clone inside a new system from the archive `source`; return the exit code."""
+def run(source: Path, targets: list[str], timeout_s: float) -> int:
+    """Make `targets` in a clone inside a new system from the archive `source`; return the exit code."""
+    what = " ".join(targets)
     token = secrets.token_hex(3)
     base = Path(tempfile.mkdtemp(prefix=f"{network.PREFIX}{token}-"))
     places = Places((base,), f"{network.PREFIX}{token}")
@@ -100,8 +102,8 @@ def run(source: Path, target: str, timeout_s: float) -> int:
         carried = bare_root.carry_over(root)
         links = boot_links(root)
         with network.namespace(token) as net:
-            say(f"make {target} in a clone, in {root}")
-            code = _make(net, root, target, carried, timeout_s)
+            say(f"make {what} in a clone, in {root}")
+            code = _make(net, root, targets, carried, timeout_s)
         faults = [f"enabled at boot: {link.relative_to(root)}" for link in sorted(boot_links(root) - links)]
         if (root / "usr/sbin/policy-rc.d").exists():
             faults.append("policy-rc.d was not removed")
@@ -113,17 +115,17 @@ def run(source: Path, target: str, timeout_s: float) -> int:
     for fault in faults:
         print(f"error: fresh-test: left behind: {fault}", file=sys.stderr)
     if code != 0:
-        print(f"error: fresh-test: make {target} in the bare system: exit code {code}", file=sys.stderr)
+        print(f"error: fresh-test: make {what} in the bare system: exit code {code}", file=sys.stderr)
     if code or faults:
         return 1
-    say(f"passed: make {target} in {time.monotonic() - start:.0f} s, nothing left behind")
+    say(f"passed: make {what} in {time.monotonic() - start:.0f} s, nothing left behind")
     return 0
 
 
-def _make(net: Path, root: Path, target: str, carried: bare_root.Carried, timeout_s: float) -> int:
+def _make(net: Path, root: Path, targets: list[str], carried: bare_root.Carried, timeout_s: float) -> int:
     enter = ["nsenter", f"--net={net}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
     enter += ["sh", "-c", _ENTER, "enter", str(root), str(ROOT), *map(str, carried.directories), "--"]
-    enter += ["sh", "-c", _INSIDE, "inside", CLONE, target]
+    enter += ["sh", "-c", _INSIDE, "inside", CLONE, *targets]
     variables: Mapping[str, str] = {
         **carried.variables,
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -8,14 +8,14 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import get_type_hints
 
 from hythe import errors, subjects
 from hythe.bus.permissions import ROLES, permissions_of
+from hythe.cli import exits
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
@@ -192,6 +192,7 @@ def errors_page() -> str:
             f"{error.grpc} {grpc[error.grpc]}",
             "yes" if error.retryable else "no",
             error.default_outcome,
+            str(exits.code_of(error("an example"))),
             _plain(_first_paragraph(error)),
         )
         for error in errors.ALL
@@ -204,22 +205,18 @@ def errors_page() -> str:
         "## The closed set",
         "",
         "Whatever goes wrong is one of these. *Number* stands in the header `Nats-Service-Error-Code`. *Outcome* is what is",
-        "known about the effect of the request unless the error says otherwise.",
+        "known about the effect of the request unless the error says otherwise. *Exit code* is how a command other than `run`",
+        "ends with it.",
         "",
-        *_table(("code", "number", "gRPC", "retry may help", "outcome", "meaning"), rows),
+        *_table(("code", "number", "gRPC", "retry may help", "outcome", "exit code", "meaning"), rows),
         "",
         "## Exit codes of `hythe`",
         "",
-        *_table(("code", "meaning"), ((str(code), meaning) for code, meaning in exit_codes().items())),
+        "`run` otherwise ends with the container's own code, 128 + signal when a signal ended it.",
+        "",
+        *_table(("code", "meaning"), ((str(code), _plain(meaning)) for code, meaning in exits.MEANINGS.items())),
     ]
     return "\n".join(lines) + "\n"
-
-
-def exit_codes() -> Mapping[int, str]:
-    """Return the meaning of each exit code of the command line."""
-    module: ModuleType = importlib.import_module("hythe.cli.exit_codes")
-    meanings: Mapping[int, str] = module.MEANINGS
-    return meanings
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -1,0 +1,35 @@
+"""How an error looks on the terminal: what failed, why, what is known about its effect, what to do next."""
+
+from __future__ import annotations
+
+from hythe.errors import HytheError
+
+_SHORT = 12
+_NOT_TRIED = ("InvalidArgument",)
+
+
+def render(error: HytheError, elapsed_s: float, trace_id: str) -> str:
+    """Return the lines for stderr.
+
+    Args:
+        elapsed_s: seconds since the command began.
+        trace_id: the trace that shows it, empty where none was stored.
+    """
+    where = f" on {error.host}" if error.host and error.host not in error.message else ""
+    phase = f' in phase "{error.phase}"' if error.phase else ""
+    lines = [f"error: {error.message}{where}{phase} after {elapsed_s:.2f} s"]
+    if error.cause:
+        first, *rest = error.cause.strip().splitlines() or [""]
+        lines.append(f"  cause: {first}")
+        lines += [f"         {line}" for line in rest]
+    if error.code not in _NOT_TRIED:
+        known = "outcome unknown" if error.outcome == "unknown" else f"outcome known: {error.outcome}"
+        lines.append(f"  tried: once; {known}")
+    last = []
+    if error.next_step:
+        last.append(f"next:  {error.next_step}")
+    if trace_id:
+        last.append(f"trace: {trace_id[:_SHORT]}  (hythe trace show {trace_id[:_SHORT]})")
+    if last:
+        lines.append("  " + "     ".join(last))
+    return "\n".join(lines)

@@ -1,0 +1,41 @@
+"""`hythe config` and `hythe version`."""
+
+from __future__ import annotations
+
+from hythe import __version__, settings
+from hythe.cli import exits, output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from hythe.cli.context import Context
+
+
+def config_arguments(parser: ArgumentParser) -> None:
+    """Flags of `hythe config`."""
+
+
+def config(context: Context) -> int:
+    """Show each setting, its value and where it comes from."""
+    values = context.settings.as_text()
+    rows = [(s.key, values[s.key], context.settings.origin[s.key], s.variable, s.meaning) for s in settings.ALL]
+    if context.as_json:
+        for row in rows:
+            output.json_line(dict(zip(("key", "value", "origin", "variable", "meaning"), row, strict=True)))
+    else:
+        output.table(("SETTING", "VALUE", "FROM", "VARIABLE", "MEANING"), rows)
+    return exits.OK
+
+
+def version_arguments(parser: ArgumentParser) -> None:
+    """Flags of `hythe version`."""
+
+
+def version(context: Context) -> int:
+    """Show the version."""
+    if context.as_json:
+        output.json_line({"version": __version__})
+    else:
+        print(f"hythe {__version__}")
+    return exits.OK

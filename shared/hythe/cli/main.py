@@ -1,0 +1,207 @@
+"""The entry of the command line: finds the command, imports only its module, and turns errors into lines and exit codes."""
+
+from __future__ import annotations
+
+import time
+
+_START_NS = time.time_ns()
+
+import argparse  # noqa: E402 (the clock starts before the imports)
+import os  # noqa: E402
+import sys  # noqa: E402
+from importlib import import_module  # noqa: E402
+
+from hythe.cli import exits  # noqa: E402
+from hythe.errors import DeadlineExceeded, HytheError  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hythe.cli.context import Context
+
+
+class Command:
+    """One command: the module that has its ``<name>_arguments`` and ``<name>`` functions, and its line of help."""
+
+    __slots__ = ("help", "module", "traced")
+
+    def __init__(self, module: str, help_line: str, *, traced: bool = False) -> None:
+        self.module = f"hythe.cli.{module}"
+        self.help = help_line
+        self.traced = traced
+
+
+COMMANDS: dict[str, Command] = {
+    "up": Command("stack", "start the stack of this host and keep it running"),
+    "down": Command("stack", "stop containers and services and remove what they made"),
+    "status": Command("stack", "show the processes of the stack and their health"),
+    "pull": Command("images", "fetch an image and unpack it", traced=True),
+    "images": Command("images", "list images", traced=True),
+    "run": Command("run", "run a command in a new container", traced=True),
+    "ps": Command("containers", "list containers", traced=True),
+    "logs": Command("logs", "show the output of a container, or the log of a service", traced=True),
+    "stop": Command("containers", "stop containers: stop signal, then kill", traced=True),
+    "kill": Command("containers", "send a signal to containers", traced=True),
+    "rm": Command("containers", "remove containers", traced=True),
+    "inspect": Command("containers", "show everything known about containers", traced=True),
+    "events": Command("events", "show what happens, as it happens"),
+    "trace": Command("traces", "list traces, or show one as a waterfall"),
+    "doctor": Command("doctor", "look at this machine and the stack for what is wrong"),
+    "config": Command("info", "show each setting and where its value comes from"),
+    "version": Command("info", "show the version"),
+}
+_VALUE_FLAGS = {
+    "--root": "root",
+    "--state": "state",
+    "--host": "host",
+    "--namespace": "namespace",
+    "--cgroup-parent": "cgroup_parent",
+    "--nats-url": "nats_url",
+    "--nats-port": "nats_port",
+    "--nats-server": "nats_server",
+    "--key": "key",
+    "--log-level": "log_level",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (`hythe.cli.exits`); never raises, but for a fault of its own."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name, ahead, rest = _find_command(given)
+    if name not in COMMANDS:
+        return _without_command(name, given)
+    command = COMMANDS[name]
+    module = import_module(command.module)
+    parser = argparse.ArgumentParser(prog=f"hythe {name}", description=command.help, allow_abbrev=False)
+    getattr(module, f"{name}_arguments")(parser)
+    add_global_flags(parser)
+    try:
+        args = parser.parse_args([*ahead, *rest])
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else exits.USAGE
+        return exits.RUN_OURS if name == "run" and code == exits.USAGE else code
+    return _run(name, command, module, args)
+
+
+def _find_command(given: list[str]) -> tuple[str, list[str], list[str]]:
+    """Return the command's name, the global flags before it, and what follows it."""
+    index = 0
+    while index < len(given) and given[index].startswith("-"):
+        flag = given[index]
+        index += 2 if flag in (*_VALUE_FLAGS, "-n", "--format", "-o", "--timeout") else 1
+    if index >= len(given):
+        return "", given, []
+    return given[index], given[:index], given[index + 1 :]
+
+
+def _without_command(name: str, given: list[str]) -> int:
+    """Show the help, or say that there is no such command."""
+    from hythe import __version__
+
+    if "--version" in given and not name:
+        print(f"hythe {__version__}")
+        return exits.OK
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {command:<{width}}  {entry.help}" for command, entry in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="hythe",
+        usage="hythe [flags] COMMAND ...",
+        description=f"Hythe {__version__}: containers over a message bus, every step in one trace.",
+        epilog=f"commands:\n{listed}\n\n{exits.help_text()}\n\n`hythe COMMAND --help` shows the flags of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_global_flags(parser)
+    if name:
+        print(f"hythe: there is no command {name!r}; `hythe --help` lists them", file=sys.stderr)
+        return exits.USAGE
+    wants_help = bool({"-h", "--help"} & set(given))
+    parser.print_help(sys.stdout if wants_help else sys.stderr)
+    return exits.OK if wants_help else exits.USAGE
+
+
+def add_global_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every command takes, before or after its name."""
+    group = parser.add_argument_group("flags of every command")
+    for flag, key in _VALUE_FLAGS.items():
+        names = ("-n", flag) if flag == "--namespace" else (flag,)
+        group.add_argument(*names, dest=f"setting_{key}", metavar="VALUE", help=f"setting {key} (`hythe config`)")
+    group.add_argument("--format", "-o", choices=("table", "json"), default="table", help="json: one object per line")
+    group.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+    group.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="give up after this long; outcome then unknown"
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e8:
+        raise ValueError(text)
+    return value
+
+
+def _run(name: str, command: Command, module: object, args: argparse.Namespace) -> int:
+    from hythe import settings
+    from hythe.cli.context import Context
+
+    code_of = exits.code_of_run if name == "run" else exits.code_of
+    context: Context | None = None
+    failed: HytheError | None = None
+    try:
+        flags = {key: getattr(args, f"setting_{key}") for key in _VALUE_FLAGS.values()}
+        loaded = settings.load(flags)
+        context = Context(name, loaded, args, _START_NS, traced=command.traced)
+        if args.timeout is not None:
+            _limit(name, args.timeout)
+        code: int = getattr(module, name)(context)
+        sys.stdout.flush()
+    except HytheError as error:
+        failed, code = error, code_of(error)
+    except BrokenPipeError:
+        code = _nobody_reads()
+    except KeyboardInterrupt:
+        code = 130
+    if failed is not None:
+        return _fail(failed, context, code)
+    if context is not None:
+        context.finish(None, code)
+        context.close()
+    return code
+
+
+def _fail(error: HytheError, context: Context | None, code: int) -> int:
+    from hythe.cli.failure import render
+
+    elapsed_s = (time.time_ns() - _START_NS) / 1e9
+    stored = context.finish(error, code) if context is not None else ""
+    print(render(error, elapsed_s, stored), file=sys.stderr)
+    if context is not None:
+        context.close()
+    return code
+
+
+def _limit(name: str, timeout_s: float) -> None:
+    """Let the command fail when it takes longer than its user wants to wait."""
+    import signal
+
+    def give_up(number: int, frame: object) -> None:
+        raise DeadlineExceeded(
+            f"hythe {name}: not done within {timeout_s:g} s (--timeout)",
+            next_step="what was begun goes on: look with `hythe ps` or `hythe inspect`",
+        )
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+
+
+def _nobody_reads() -> int:
+    """Make the interpreter's last flush harmless after the reader of stdout has gone."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    return exits.BROKEN_PIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

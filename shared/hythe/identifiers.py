@@ -10,6 +10,7 @@ from hythe.errors import InvalidArgument
 _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
+_ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 MAX_NAME_LENGTH = 76
 
@@ -74,19 +75,9 @@ def decode_token(token: str) -> str:
     """
     if token == "_":
         return ""
-    out = bytearray()
-    i = 0
-    raw = token.encode()
-    while i < len(raw):
-        if raw[i] == 0x3D:
-            out += bytes.fromhex(token[i + 1 : i + 3])
-            i += 3
-        else:
-            out.append(raw[i])
-            i += 1
     try:
-        value = out.decode()
-    except UnicodeDecodeError as error:
+        value = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), token.encode()).decode()
+    except ValueError as error:
         raise InvalidArgument(f"decode subject token {token!r}: {error}") from error
     if encode_token(value) != token:
         raise InvalidArgument(f"decode subject token {token!r}: not an encoding of {value!r}")

@@ -268,7 +268,7 @@ def _span(process: Process, raw: object) -> Span | None:
     if not isinstance(raw, Mapping):
         return None
     span_id, start_ns, end_ns = _text(raw, "span_id"), _number(raw, "start_ns"), _number(raw, "end_ns")
-    if not span_id or not _text(raw, "trace_id") or not 0 < start_ns <= end_ns:
+    if not span_id or not _text(raw, "trace_id") or not 0 < start_ns <= end_ns < 1 << 63:
         return None
     return Span(
         process=process,

@@ -147,6 +147,7 @@ def test_repeated_message_changes_nothing() -> None:
         None,
         {},
         span("x", "root", 5, 1),
+        {**span("x", "root", 0, 1), "end_ns": 10**30},
         {**span("x", "root", 0, 1), "start_ns": "0"},
         {**span("x", "root", 0, 1), "span_id": 5},
     ],

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from hythe import tracing
 from hythe.digest import Digest
-from hythe.errors import DataLoss, HytheError, NotFound
+from hythe.errors import DataLoss, HytheError, NotFound, Unavailable
 from hythe.oci import Descriptor
 from hythe.ports.content import MAX_CHUNK_BYTES, Content
 from hythe_distribution.cancellation import Cancellation, Cancelled
@@ -92,6 +92,7 @@ class Fetcher:
         self._questions = questions
         self._figures = figures
         self._flights: dict[Digest, _Flight] = {}
+        self._closed = False
 
     async def ensure(self, source: Source, descriptor: Descriptor, watch: Watch) -> int:
         """Return when the blob is in the content store, whole and verified.
@@ -108,9 +109,10 @@ class Fetcher:
         Raises:
             NotFound: the registry has no such blob.
             DataLoss: other bytes than the descriptor promises; nothing of them is kept.
+            Unavailable: this process is stopping.
             HytheError: see `hythe_distribution.registry.Registry` and `hythe.ports.content.Content`.
         """
-        while True:
+        while not self._closed:
             flight = self._flights.get(descriptor.digest)
             if flight is None and await self._questions.run(None, self._has, descriptor):
                 self._figures.hit()
@@ -129,9 +131,11 @@ class Fetcher:
             same = flight.source == source and flight.descriptor.size_bytes == descriptor.size_bytes
             if isinstance(outcome, HytheError) and same:
                 raise outcome
+        raise Unavailable(f"fetch {descriptor.digest}: the service is stopping", outcome="unknown")
 
     async def close(self) -> None:
-        """Stop all downloads and wait until none runs."""
+        """Stop all downloads and wait until none runs; nothing is fetched any more."""
+        self._closed = True
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancellation.cancel()
@@ -194,6 +198,8 @@ class Fetcher:
     def _transfer(self, flight: _Flight) -> None:
         descriptor, cancellation = flight.descriptor, flight.cancellation
         cancellation.check()
+        if self._has(descriptor):
+            return  # it came between the first look and this one
         flight.report("fetching", 0)
         with (
             self._registry.open(flight.source, descriptor, cancellation) as body,

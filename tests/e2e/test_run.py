@@ -40,6 +40,7 @@ def assert_nothing_of_containers(stack: Stack) -> None:
 
 def test_echo_is_printed_and_nothing_stays_behind(stack: Stack, busybox: str) -> None:
     """The first command of the README prints what the container says, exits 0, and `--rm` removes everything."""
+    assert stack.hythe("pull", busybox).code == 0
     done = stack.hythe("run", "--rm", busybox, "echo", "hello from hythe")
     assert (done.code, done.stdout, done.stderr) == (0, "hello from hythe\n", "")
     assert_nothing_of_containers(stack)

@@ -65,10 +65,15 @@ def _service_lists(role: str, key_name: str, host: str) -> tuple[list[str], list
                 subjects.host_rpc_any("agent"),
                 subjects.host_rpc_any("bundle"),
             ],
-            [subjects.rpc_of_service("runtime"), subjects.ALL_BEATS, subjects.ALL_EVENTS],
+            [subjects.rpc_of_service("runtime"), subjects.ALL_BEATS, subjects.ALL_STATUSES],
         )
     return (
-        [subjects.beat(host), subjects.io_of_host(host), subjects.host_rpc_of_service(host, "bundle")],
+        [
+            subjects.beat(host),
+            subjects.statuses_from_host(host),
+            subjects.io_of_host(host),
+            subjects.host_rpc_of_service(host, "bundle"),
+        ],
         [subjects.host_rpc_of_service(host, "agent"), subjects.io_of_host(host)],
     )
 

@@ -7,7 +7,7 @@ from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
 from hythe.ports import metadata as records
 from hythe.ports.metadata import Origin, Store
-from hythe.wire.base import Empty
+from hythe.wire.base import Empty, read_reply
 from hythe.wire.container import ContainerRecord, ContainerSpec, Epoch, ImageRef
 from hythe.wire.metadata import (
     ContainerBegin,
@@ -109,7 +109,7 @@ def container_message(record: records.ContainerRecord) -> ContainerRecord:
         name=record.name,
         image=ImageRef(reference=record.reference, digest=record.digest),
         host=record.host,
-        spec=ContainerSpec.model_validate_json(record.spec),
+        spec=read_reply(ContainerSpec, record.spec),
         desired=record.desired,
         phase=record.phase,
         epoch=Epoch(era=record.era, revision=record.epoch_revision),

@@ -15,6 +15,7 @@ from hythe import deadline, subjects, tracing
 from hythe.errors import DataLoss, DeadlineExceeded, HytheError, PermissionDenied, Unavailable
 from hythe.identifiers import new_id
 from hythe.subjects import HostSubject
+from hythe.wire.base import read_reply
 from hythe.wire.operation import (
     BEGIN_BEFORE_HEADER,
     ERROR_HEADER,
@@ -270,7 +271,7 @@ class Operation(Generic[ProgressT, ReplyT]):
             return False
         if state.problem:
             raise from_problem(state.problem.encode())
-        self._result = self._result_type.model_validate_json(state.result)
+        self._result = read_reply(self._result_type, state.result)
         return True
 
 
@@ -288,7 +289,7 @@ def _decode(message: Message, model: type[ReplyT], kind: str) -> ReplyT:
     if ERROR_HEADER in message.headers:
         raise from_problem(message.data)
     try:
-        return model.model_validate_json(message.data)
+        return read_reply(model, message.data)
     except ValidationError as error:
         raise DataLoss(f"read the answer of {kind}: not understood", cause=str(error), outcome="unknown") from error
 

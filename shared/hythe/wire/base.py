@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 ContainerId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 DigestText = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -24,3 +26,14 @@ class Reply(BaseModel):
 
 class Empty(Reply):
     """An answer that says only: done."""
+
+
+def read_reply(model: type[ModelT], data: bytes | str) -> ModelT:
+    """Return the reply that `data` spells, ignoring unknown fields at any depth.
+
+    Parts that replies share with requests, such as a container's spec, would refuse them by themselves.
+
+    Raises:
+        pydantic.ValidationError: it is no such reply.
+    """
+    return model.model_validate_json(data, extra="ignore")

@@ -8,6 +8,7 @@ from hythe import subjects
 from hythe.bus.connection import Bus
 from hythe.errors import DataLoss
 from hythe.ports.metadata import OutgoingEvent
+from hythe.wire.base import read_reply
 from hythe.wire.events import Event
 
 NO_HOST = ""
@@ -58,6 +59,6 @@ class BusEventStream:
         if found is None:
             return 0
         try:
-            return Event.model_validate_json(found[1].data).number
+            return read_reply(Event, found[1].data).number
         except ValidationError as error:
             raise DataLoss(f"read the last event of {event.object_id}: not understood", cause=str(error)) from error

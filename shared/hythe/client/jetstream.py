@@ -80,9 +80,9 @@ def last_message(bus: SyncBus, stream: str, subject: str) -> Stored | None:
     return _get(bus, stream, {"last_by_subj": subject})
 
 
-def messages_of(bus: SyncBus, stream: str, subject: str) -> Iterator[Stored]:
-    """Yield all messages under `subject` from the oldest, one request each: for few messages among many."""
-    sequence = 1
+def messages_of(bus: SyncBus, stream: str, subject: str, *, after: int = 0) -> Iterator[Stored]:
+    """Yield the messages under `subject` beyond sequence `after`, one request each: for few messages among many."""
+    sequence = after + 1
     while (found := _get(bus, stream, {"seq": sequence, "next_by_subj": subject})) is not None:
         yield found
         sequence = found.sequence + 1

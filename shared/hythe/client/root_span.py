@@ -85,9 +85,8 @@ class CommandTrace:
         return span
 
     def message(self, host: str) -> bytes:
-        """Return the span message of this command, which ends now."""
-        now = time.time_ns()
-        self.root.end_ns = now
+        """Return the span message of this command, which ends with the first call."""
+        now = self.root.end_ns = self.root.end_ns or time.time_ns()
         for span in self._requests:
             span.end_ns = span.end_ns or now
         message = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
@@ -73,7 +74,10 @@ class Response:
     def _read_some(self, buffer: memoryview) -> int:
         if self._remaining is None:
             return self._raw.readinto(buffer)
-        return self._raw.fp.readinto1(buffer[: self._remaining])
+        # What came with the headers lies in http.client's buffer; asked for more than its size, readinto1 would hand
+        # it out only together with a further read, which may have to wait.
+        most_bytes = io.DEFAULT_BUFFER_SIZE if self._received == 0 else self._remaining
+        return self._raw.fp.readinto1(buffer[: min(most_bytes, self._remaining)])
 
     def read_all(self, most_bytes: int) -> bytes:
         """Return the whole body.

@@ -36,6 +36,7 @@ class Stack:
 
     Attributes:
         base: directory of everything that the stack makes; its name is random, and short because sockets live in it.
+        config: its HYTHE_CONFIG, an empty file.
         root: its HYTHE_ROOT.
         state: its HYTHE_STATE.
         host: its HYTHE_HOST.
@@ -47,6 +48,8 @@ class Stack:
         """Make the directory; `purpose` becomes a part of its name, `root` a HYTHE_ROOT that lies elsewhere."""
         token = secrets.token_hex(4)
         self.base = Path(tempfile.mkdtemp(prefix=f"hythe-{purpose}-{token}-"))
+        self.config = self.base / "hythe.toml"
+        self.config.write_text("")  # so that the machine's own settings have no say
         self.root = root or self.base / "root"
         self.state = self.base / "state"
         self.host = f"{purpose}-{token}"
@@ -64,7 +67,7 @@ class Stack:
         return {
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "HOME": str(self.base),
-            "HYTHE_CONFIG": str(self.base / "hythe.toml"),
+            "HYTHE_CONFIG": str(self.config),
             "HYTHE_ROOT": str(self.root),
             "HYTHE_STATE": str(self.state),
             "HYTHE_HOST": self.host,

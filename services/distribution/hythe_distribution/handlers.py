@@ -12,7 +12,8 @@ from hythe.wire import distribution as wire
 from hythe.wire.base import Empty
 from hythe.wire.metadata import ImageRecord
 from hythe_distribution.adapters.metadata_names import MetadataNames
-from hythe_distribution.fetcher import BlobProgress, Fetcher
+from hythe_distribution.ensure import Ensurer
+from hythe_distribution.fetcher import BlobProgress
 from hythe_distribution.hosts import source_of
 from hythe_distribution.images import ImageContent, describe
 from hythe_distribution.pull import Puller
@@ -24,10 +25,10 @@ class Handlers:
     """The endpoints of the service."""
 
     def __init__(
-        self, puller: Puller, fetcher: Fetcher, content: Content, names: MetadataNames, workers: Workers
+        self, puller: Puller, ensurer: Ensurer, content: Content, names: MetadataNames, workers: Workers
     ) -> None:
         self._puller = puller
-        self._fetcher = fetcher
+        self._ensurer = ensurer
         self._content = content
         self._names = names
         self._workers = workers
@@ -66,9 +67,8 @@ class Handlers:
         wanted = request.descriptor
         descriptor = Descriptor(wanted.media_type, parse_digest(wanted.digest), wanted.size_bytes)
         source = source_of(parse_reference(request.reference), request.plain_http)
-        await self._fetcher.ensure(source, descriptor, lambda news: progress(_layer(news)))
-        path = await self._workers.run(None, self._content.locate, descriptor.digest)
-        return wire.ContentLocation(path=str(path), size_bytes=descriptor.size_bytes)
+        found = await self._ensurer.ensure(source, descriptor, lambda news: progress(_layer(news)))
+        return wire.ContentLocation(path=str(found.path), size_bytes=found.size_bytes)
 
     async def image_list(self, context: Context, request: wire.ImageList) -> wire.ImageSummaryPage:
         """Answer ``image.list``."""

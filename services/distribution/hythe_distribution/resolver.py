@@ -99,6 +99,19 @@ class Resolver:
             actual = config.platform if config.platform.architecture else wanted
             return Resolved(reference, root.descriptor, document, config, actual)
 
+    def ensure_manifest(self, source: Source, digest: Digest, cancellation: Cancellation) -> bool:
+        """Make sure that a manifest or index known by its digest is in the content store; tell whether it was fetched.
+
+        Raises:
+            NotFound, InvalidArgument, DataLoss, HytheError: as for `resolve`.
+        """
+        if read_document(self._content, digest) is not None:
+            return False
+        found = self._registry.manifest(source, str(digest), cancellation)
+        parse_document(found.raw, found.media_type)
+        keep_document(self._content, found.raw)
+        return True
+
     def _root(self, source: Source, reference: Reference, cancellation: Cancellation) -> Manifest | Index:
         digest = reference.digest
         if digest is None:

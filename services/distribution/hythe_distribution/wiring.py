@@ -10,6 +10,7 @@ from hythe.process_runner import Process
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.registry.client import HttpRegistry
+from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import Fetcher
 from hythe_distribution.figures import PrometheusFigures
 from hythe_distribution.handlers import Handlers
@@ -30,9 +31,11 @@ async def build(process: Process) -> AsyncIterator[None]:
     questions = Workers("question", PARALLEL_QUESTIONS)
     names = MetadataNames(process.bus)
     fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
-    puller = Puller(Resolver(registry, content), fetcher, content, names, questions)
+    resolver = Resolver(registry, content)
+    puller = Puller(resolver, fetcher, content, names, questions)
+    ensurer = Ensurer(fetcher, resolver, content, questions)
     service = Service(process, "distribution")
-    Handlers(puller, fetcher, content, names, questions).register(service)
+    Handlers(puller, ensurer, content, names, questions).register(service)
     await service.start()
     try:
         yield

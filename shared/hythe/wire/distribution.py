@@ -11,6 +11,9 @@ from pydantic import Field
 
 from hythe.wire.base import DigestText, Reply, Request
 
+UNKNOWN_SIZE = 0
+"""Size of a manifest or index in `ContentEnsure` that is known by its digest alone."""
+
 LayerState = Literal["waiting", "fetching", "verifying", "fetched", "unpacking", "unpacked", "exists"]
 
 
@@ -75,8 +78,9 @@ class ContentEnsure(Request):
     """``content.ensure`` (operation, on a host): make sure that this host's content store has a blob.
 
     Single-flight per digest on the host: all who wait share one download. `reference` names the repository that the
-    blob can be fetched from. Progress: `LayerProgress`. Result: `ContentLocation`. Its path stays valid until the blob
-    is deleted: open it at once, and ask again on ENOENT.
+    blob can be fetched from. A manifest or index that is known by its digest alone is asked for with an empty media
+    type and `UNKNOWN_SIZE`. Progress: `LayerProgress`. Result: `ContentLocation`. Its path stays valid until the blob is
+    deleted: open it at once, and ask again on ENOENT.
     """
 
     descriptor: Descriptor

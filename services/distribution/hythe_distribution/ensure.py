@@ -1,0 +1,61 @@
+"""Making sure that one blob of an image is on this host, whatever kind of blob it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hythe.oci import Descriptor
+from hythe.oci.media_types import INDEX_TYPES, MANIFEST_TYPES
+from hythe.ports.content import Content
+from hythe_distribution.cancellation import Cancellation
+from hythe_distribution.fetcher import BlobProgress, Fetcher, Watch
+from hythe_distribution.hosts import Source
+from hythe_distribution.resolver import Resolver
+from hythe_distribution.workers import Workers
+
+_MANIFESTS = MANIFEST_TYPES | INDEX_TYPES | {""}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a whole, verified blob lies on this host; valid until it is deleted."""
+
+    path: Path
+    size_bytes: int
+
+
+class Ensurer:
+    """Answers the question for one blob."""
+
+    def __init__(self, fetcher: Fetcher, resolver: Resolver, content: Content, questions: Workers) -> None:
+        self._fetcher = fetcher
+        self._resolver = resolver
+        self._content = content
+        self._questions = questions
+
+    async def ensure(self, source: Source, descriptor: Descriptor, watch: Watch) -> Location:
+        """Return where a blob lies once it is here, whole and verified.
+
+        Args:
+            descriptor: what is wanted. An empty media type means a manifest or index; of those the size is not
+                believed, for the digest says all.
+            watch: told how the download goes, if there is one; see `Fetcher.ensure`.
+
+        Raises:
+            Unimplemented: this content store keeps no files on this host.
+            HytheError: see `Fetcher.ensure` and `Resolver.ensure_manifest`.
+        """
+        digest = descriptor.digest
+        if descriptor.media_type not in _MANIFESTS:
+            await self._fetcher.ensure(source, descriptor, watch)
+            return await self._questions.run(None, self._locate, descriptor)
+        cancellation = Cancellation()
+        fetched = await self._questions.run(cancellation, self._resolver.ensure_manifest, source, digest, cancellation)
+        found = await self._questions.run(None, self._locate, descriptor)
+        watch(BlobProgress(digest, "fetched" if fetched else "exists", found.size_bytes, found.size_bytes))
+        return found
+
+    def _locate(self, descriptor: Descriptor) -> Location:
+        path = self._content.locate(descriptor.digest)
+        return Location(path, self._content.info(descriptor.digest).size_bytes)

@@ -134,7 +134,7 @@ def registrations() -> list[Registration]:
 
 def _registered(tree: ast.Module, service: str) -> Iterator[Registration]:
     imported = {
-        alias.asname or alias.name: (node.module, alias.name)
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
@@ -143,11 +143,12 @@ def _registered(tree: ast.Module, service: str) -> Iterator[Registration]:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         match node.func.attr, node.args:
-            case ("unary" | "operation") as kind, [ast.Constant(noun), ast.Constant(verb), ast.Name(message), *_]:
+            case ("unary" | "operation") as kind, [ast.Constant(noun), ast.Constant(verb), message, *_]:
                 scope = next(
                     k.value.value for k in node.keywords if k.arg == "scope" and isinstance(k.value, ast.Constant)
                 )
-                module, name = imported[message]
+                first, *rest = ast.unparse(message).split(".")
+                module, _, name = ".".join([imported[first], *rest]).rpartition(".")
                 model = getattr(importlib.import_module(module), name)
                 yield Registration(service, str(noun), str(verb), kind, str(scope), model)
 

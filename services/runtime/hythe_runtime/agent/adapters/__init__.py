@@ -1,0 +1,1 @@
+"""What touches the kernel, other programs and the bus."""

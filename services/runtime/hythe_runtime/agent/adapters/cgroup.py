@@ -1,0 +1,147 @@
+"""The cgroup hierarchies of this host, v1, v2 and hybrid: where monitors go, and how a container's tree is removed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hythe.errors import FailedPrecondition
+
+EMPTY_WITHIN_S = 5.0
+_CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One mounted hierarchy."""
+
+    root: Path
+    unified: bool
+    cpuset: bool
+
+
+def hierarchies() -> list[Hierarchy]:
+    """Return the hierarchies that are mounted. Blocks.
+
+    Spec: proc(5), "mountinfo".
+    """
+    found = []
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            kind, _, super_options = after.split(" ", 2)
+            if kind in ("cgroup", "cgroup2"):
+                controllers = super_options.strip().split(",")
+                found.append(Hierarchy(Path(before.split(" ")[4]), kind == "cgroup2", "cpuset" in controllers))
+    return found
+
+
+class KernelCgroups:
+    """`hythe_runtime.agent.ports.Cgroups` by the cgroup file systems; paths are absolute below each hierarchy's root."""
+
+    def __init__(self) -> None:
+        self._hierarchies = hierarchies()
+
+    async def remove(self, path: str) -> None:
+        """Kill what is left in the cgroup `path` and remove its tree from every hierarchy."""
+        await asyncio.to_thread(self.remove_now, path)
+
+    def remove_now(self, path: str) -> None:
+        """As `remove`; blocks."""
+        trees = [tree for h in self._hierarchies if (tree := h.root / path.lstrip("/")).is_dir()]
+        limit = time.monotonic() + EMPTY_WITHIN_S
+        for tree in trees:
+            while not _remove_tree(tree):
+                if time.monotonic() > limit:
+                    raise FailedPrecondition(f"remove cgroup {tree}: it is still in use", phase="cgroup removal")
+                _kill_members(tree)
+                time.sleep(0.005)
+
+    def remove_empty(self, *paths: str) -> None:
+        """Remove those of the cgroups `paths`, in this order, that have neither processes nor children. Blocks."""
+        for hierarchy in self._hierarchies:
+            for path in paths:
+                try:
+                    (hierarchy.root / path.lstrip("/")).rmdir()
+                except OSError:
+                    pass  # in use, or not there
+
+    def move(self, pid: int, path: str) -> None:
+        """Put process `pid` into the cgroup `path` of every hierarchy, making it where needed. Blocks."""
+        for hierarchy in self._hierarchies:
+            directory = hierarchy.root / path.lstrip("/")
+            try:
+                _write(directory / "cgroup.procs", str(pid))
+            except FileNotFoundError:
+                self._make(hierarchy, directory)
+                _write(directory / "cgroup.procs", str(pid))
+
+    def _make(self, hierarchy: Hierarchy, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        if hierarchy.cpuset and not hierarchy.unified:
+            self._inherit_cpuset(hierarchy, directory)
+
+    def _inherit_cpuset(self, hierarchy: Hierarchy, directory: Path) -> None:
+        """A new v1 cpuset has no processors and takes no process: copy from its parent, from the top."""
+        if directory != hierarchy.root:
+            self._inherit_cpuset(hierarchy, directory.parent)
+            for name in _CPUSET_FILES:
+                if not (directory / name).read_text().strip():
+                    _write(directory / name, (directory.parent / name).read_text().strip())
+
+
+def _remove_tree(tree: Path) -> bool:
+    """Remove `tree` bottom-up; tell whether it is gone."""
+    for directory, _, _ in os.walk(tree, topdown=False):
+        try:
+            Path(directory).rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
+            return False
+    return True
+
+
+def _kill_members(tree: Path) -> None:
+    """Kill every process in `tree`. A pid is signalled by a descriptor taken while it was seen to be a member."""
+    held: dict[int, int] = {}
+    try:
+        for pid in _members(tree):
+            try:
+                held[pid] = os.pidfd_open(pid)
+            except ProcessLookupError:
+                pass
+        for pid in _members(tree):
+            if pid in held:
+                try:
+                    signal.pidfd_send_signal(held[pid], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+    finally:
+        for fd in held.values():
+            os.close(fd)
+
+
+def _members(tree: Path) -> set[int]:
+    members: set[int] = set()
+    for directory, _, _ in os.walk(tree):
+        try:
+            members.update(int(line) for line in (Path(directory) / "cgroup.procs").read_text().split())
+        except OSError:
+            pass  # removed meanwhile
+    return members - {0}
+
+
+def _write(path: Path, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,140 @@
+"""Root file systems: mount(2), the newer mount calls for many layers, umount2(2), and what mountinfo says."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hythe.errors import FailedPrecondition, Unimplemented
+from hythe_runtime.agent.adapters import libc
+from hythe_runtime.agent.model import Bundle, Mount
+
+log = logging.getLogger(__name__)
+
+PAGE_BYTES = 4096
+BUSY_S = 1.0
+
+_FLAGS = {
+    "ro": libc.MS_RDONLY,
+    "rw": 0,
+    "nosuid": libc.MS_NOSUID,
+    "nodev": libc.MS_NODEV,
+    "noexec": libc.MS_NOEXEC,
+    "noatime": libc.MS_NOATIME,
+    "relatime": libc.MS_RELATIME,
+    "bind": libc.MS_BIND,
+    "rbind": libc.MS_BIND | libc.MS_REC,
+}
+
+
+class KernelMounts:
+    """`hythe_runtime.agent.ports.Mounts` by system calls, each in a worker thread."""
+
+    async def mount(self, bundle: Bundle) -> None:
+        """Mount a bundle's root file system, unless it is mounted."""
+        await asyncio.to_thread(_mount_all, bundle)
+
+    async def unmount(self, bundle: Bundle) -> None:
+        """Unmount a bundle's root file system, if it is mounted."""
+        await asyncio.to_thread(_unmount, bundle.rootfs)
+
+    async def unmount_below(self, directory: Path) -> None:
+        """Unmount everything at and below `directory`."""
+        await asyncio.to_thread(unmount_below, directory)
+
+    async def points_below(self, directory: Path) -> list[Path]:
+        """Return all mount points below `directory`."""
+        points = await asyncio.to_thread(mount_points)
+        return [Path(point) for point in points if point.startswith(f"{directory}/")]
+
+
+def _mount_all(bundle: Bundle) -> None:
+    for mount in bundle.mounts:
+        if mount.target:
+            raise Unimplemented(f"mount {bundle.rootfs}: mounts below the root of a snapshot ({mount.target!r})")
+        if _is_mounted(bundle.rootfs, mount):
+            continue
+        try:
+            _mount(mount, bundle.rootfs)
+        except OSError as error:
+            raise FailedPrecondition(
+                f"mount {bundle.rootfs} failed",
+                phase="mount",
+                cause=f"{mount.type}: {error}",
+                details={"exit_code": "125"},
+            ) from error
+
+
+def _mount(mount: Mount, target: str) -> None:
+    flags, options = 0, []
+    for option in mount.options:
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        else:
+            options.append(option)
+    data = ",".join(options)
+    if len(data) >= PAGE_BYTES:
+        libc.mount_by_parameters(mount.type, mount.source, list(_parameters(options)), flags, target)
+        return
+    libc.mount(mount.source, target, mount.type, flags, data)
+    if flags & libc.MS_BIND and flags & libc.MS_RDONLY:
+        libc.mount(mount.source, target, mount.type, flags | libc.MS_REMOUNT, data)
+
+
+def _parameters(options: list[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield mount options one by one; overlay's list of lower directories becomes one parameter each."""
+    for option in options:
+        key, equals, value = option.partition("=")
+        if key == "lowerdir":
+            yield from (("lowerdir+", layer) for layer in value.split(":"))
+        else:
+            yield key, value if equals else None
+
+
+def _is_mounted(target: str, mount: Mount) -> bool:
+    if mount.type == "bind" or any(option in ("bind", "rbind") for option in mount.options):
+        return target in mount_points()  # a bind mount of the same file system has the device of its parent
+    return os.path.ismount(target)
+
+
+def _unmount(target: str) -> None:
+    """Unmount `target` until nothing is mounted there; a mount that stays busy is detached, and goes when it can."""
+    limit = time.monotonic() + BUSY_S
+    while True:
+        try:
+            libc.umount(target, libc.UMOUNT_NOFOLLOW)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                return
+            if error.errno != errno.EBUSY:
+                raise FailedPrecondition(f"unmount {target}: {error.strerror}", phase="unmount") from error
+            if time.monotonic() > limit:
+                log.warning("a root file system stays busy and was detached", extra={"path": target})
+                libc.umount(target, libc.UMOUNT_NOFOLLOW | libc.MNT_DETACH)
+            else:
+                time.sleep(0.01)
+
+
+def unmount_below(directory: Path) -> None:
+    """Unmount everything at and below `directory`, the latest mount first. Blocks."""
+    prefix = f"{directory}/"
+    for point in reversed(mount_points()):
+        if point == str(directory) or point.startswith(prefix):
+            _unmount(point)
+
+
+def mount_points() -> list[str]:
+    """Return all mount points of this process's mount namespace, in the order of mounting. Blocks."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return [_unescape(line.split(" ", 5)[4]) for line in file]
+
+
+def _unescape(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text

@@ -1,0 +1,140 @@
+"""What the agent tells without being asked: status, heartbeat, events, and the chunks of io channels."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pydantic import ValidationError
+
+from hythe import clock, subjects
+from hythe.bus.connection import Bus
+from hythe.errors import DataLoss, Unavailable
+from hythe.wire.agent import Beat
+from hythe.wire.events import Event as WireEvent
+from hythe.wire.io import OFFSET_HEADER, Credit, IoEnd
+from hythe_runtime.agent.convert import status_to_wire
+from hythe_runtime.agent.model import Event, Exit, Status
+from hythe_runtime.agent.status import Board
+
+log = logging.getLogger(__name__)
+
+BEAT_INTERVAL_S = 1.0
+
+
+class BusOutlet:
+    """`hythe_runtime.agent.ports.Outlet`: statuses in order, none of them kept for later when the bus is away.
+
+    A reader that missed one sees it in the numbers and asks for the full list.
+    """
+
+    def __init__(self, bus: Bus, host: str, instance: str) -> None:
+        self._bus = bus
+        self._host = host
+        self._instance = instance
+        self._queue: asyncio.Queue[Status] = asyncio.Queue()
+
+    def status(self, status: Status) -> None:
+        """Publish a status."""
+        self._queue.put_nowait(status)
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            status = await self._queue.get()
+            message = status_to_wire(status, self._host, self._instance)
+            try:
+                await self._bus.publish(
+                    subjects.status(message.namespace, self._host), message.model_dump_json().encode()
+                )
+            except Unavailable:
+                pass
+
+
+class Heart:
+    """The heartbeat of this agent, once a second."""
+
+    def __init__(self, bus: Bus, host: str, instance: str, board: Board) -> None:
+        self._bus = bus
+        self._host = host
+        self._instance = instance
+        self._board = board
+
+    async def run(self) -> None:
+        """Beat until cancelled; a beat that cannot be sent is left out."""
+        boot_id = clock.boot_id()
+        while True:
+            beat = Beat(
+                host=self._host,
+                instance=self._instance,
+                boot_id=boot_id,
+                boottime_ms=clock.boottime_ms(),
+                change=self._board.change,
+            )
+            try:
+                await self._bus.publish(subjects.beat(self._host), beat.model_dump_json().encode())
+            except Unavailable:
+                pass
+            await asyncio.sleep(BEAT_INTERVAL_S)
+
+
+class BusEventStore:
+    """`hythe_runtime.agent.ports.EventStore` by the JetStream stream of events."""
+
+    def __init__(self, bus: Bus, host: str) -> None:
+        self._bus = bus
+        self._host = host
+
+    async def store(self, event: Event) -> None:
+        """Store an event; the server drops a repeat of its message id within two minutes."""
+        subject = subjects.event(event.namespace, self._host, "container", event.container_id, event.past)
+        message = WireEvent(
+            topic=event.topic,
+            namespace=event.namespace,
+            host=self._host,
+            object_id=event.container_id,
+            number=event.number,
+            run=event.run,
+            time=event.time,
+            request_id=event.request_id,
+            trace_id=event.trace_id,
+            attributes=dict(event.attributes),
+        )
+        headers = {"Nats-Msg-Id": f"{event.container_id}.{event.number}"}
+        await self._bus.publish_stored(subject, message.model_dump_json().encode(), headers)
+
+    async def last_number(self, namespace: str, container_id: str) -> int:
+        """Return the number of the last event stored for a container, 0 if there is none."""
+        subject = subjects.events_of_object(namespace, self._host, "container", container_id)
+        stored = await self._bus.last_stored(subjects.EVENT_STREAM, subject)
+        if stored is None:
+            return 0
+        try:
+            return WireEvent.model_validate_json(stored[1].data).number
+        except ValidationError as error:
+            raise DataLoss(f"read the last event of {container_id}", cause=str(error)) from error
+
+
+class BusIoTransport:
+    """`hythe_runtime.agent.ports.IoTransport` by plain messages."""
+
+    def __init__(self, bus: Bus, host: str) -> None:
+        self._bus = bus
+        self._host = host
+
+    async def send(self, namespace: str, channel: str, stream: str, offset: int, data: bytes) -> None:
+        """Send a chunk whose first byte is byte `offset` of its stream."""
+        subject = subjects.io(namespace, self._host, channel, stream)
+        await self._bus.publish(subject, data, {OFFSET_HEADER: str(offset)})
+
+    async def grant(self, namespace: str, channel: str, have: int, until: int, *, resend: bool) -> None:
+        """Tell the client which of its standard input was taken and how far it may send."""
+        credit = Credit(stream="stdin", have=have, until=until, resend=resend)
+        await self._bus.publish(
+            subjects.io(namespace, self._host, channel, "credit"), credit.model_dump_json().encode()
+        )
+
+    async def end(self, namespace: str, channel: str, end: Exit, stdout: int, stderr: int, gap: str) -> None:
+        """Send the last message of a channel: how the process ended and the final offset of each stream."""
+        message = IoEnd(exit_code=end.code, reason=end.reason, stdout_bytes=stdout, stderr_bytes=stderr, gap=gap)
+        await self._bus.publish(subjects.io(namespace, self._host, channel, "end"), message.model_dump_json().encode())

@@ -1,0 +1,289 @@
+"""Everything that may be asked of the agent: run, stop, kill, remove, show, list, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hythe.errors import Conflict, DeadlineExceeded, FailedPrecondition, HytheError, Internal, NotFound
+from hythe_runtime.agent import states
+from hythe_runtime.agent.book import Book
+from hythe_runtime.agent.entries import Commanded
+from hythe_runtime.agent.executor import Executor
+from hythe_runtime.agent.model import STARTED, Epoch, Intent, Record, Status
+from hythe_runtime.agent.places import Places
+from hythe_runtime.agent.ports import Files, Runtime
+from hythe_runtime.agent.signals import SIGKILL, SIGTERM, signal_number
+from hythe_runtime.agent.status import Board, Page
+from hythe_runtime.agent.stdio import Channel, Outputs, View
+from hythe_runtime.agent.task import Task
+
+log = logging.getLogger(__name__)
+
+KILLED_WITHIN_S = 15.0
+CLEARED_WITHIN_S = 15.0
+STOPPING_WITHIN_S = 5.0
+
+
+class Supervisor:
+    """All containers of this host, and what is done with each: one work at a time."""
+
+    def __init__(
+        self,
+        book: Book,
+        board: Board,
+        places: Places,
+        executor: Executor,
+        runtime: Runtime,
+        files: Files,
+        outputs: Outputs,
+    ) -> None:
+        self._book = book
+        self._board = board
+        self._places = places
+        self._executor = executor
+        self._runtime = runtime
+        self._files = files
+        self._outputs = outputs
+        self._tasks: dict[str, Task] = {}
+        book.on_change(self._changed)
+
+    async def run(
+        self, intent: Intent, channel: Channel | None, *, wait: bool, started: Callable[[Status], None]
+    ) -> Status:
+        """Create and start a container, or join the one of that id.
+
+        Args:
+            channel: where its output goes, and its input comes from.
+            wait: return after its end, else after its start.
+            started: called with its status once it is started.
+
+        Raises:
+            Conflict: the id was used for another request.
+            ResourceExhausted: no room for its journal entry, or less than the reserve on the disk.
+            FailedPrecondition: it was removed here, or overtaken, or cannot be made or started.
+            HytheError: its bundle could not be made. In no case is anything of it left.
+        """
+        ledger, container_id = self._book.ledger, intent.id
+        record, tombstone = ledger.records.get(container_id), ledger.tombstones.get(container_id)
+        if states.check_run(record, tombstone, intent.body_hash(), intent.epoch, intent.name):
+            task = self._tasks[container_id]
+        else:
+            self._files.check_room()
+            task = Task(Record(intent, "creating", intent.epoch))
+            task.input_channel = channel if intent.stdin else None
+            self.begin(task, self._executor.live(task))
+        if channel is not None:
+            await self._send_output(task, channel)
+        await task.reached(lambda reached: reached.state in STARTED)
+        if not task.record.started_at:
+            await task.cleaned.wait()
+            raise task.failure or FailedPrecondition(f"run {intent.name}: {task.record.reason}")
+        started(self._status(task))
+        if wait:
+            await asyncio.shield(task.exit)
+        return self._status(task)
+
+    async def _send_output(self, task: Task, channel: Channel) -> None:
+        await task.launched.wait()
+        if not task.cleaned.is_set():
+            path = self._places.run_of(task.record).log
+            await self._outputs.open(channel, path, View(), task.exit)
+
+    async def stop(
+        self, namespace: str, container_id: str, epoch: Epoch, signal: str | None, timeout_s: float | None
+    ) -> Status:
+        """Send the stop signal, and SIGKILL after `timeout_s`; return its status at its end.
+
+        Raises:
+            NotFound: it is not here; the outcome is "done".
+            FailedPrecondition: overtaken by a later command.
+            DeadlineExceeded: it did not end even by SIGKILL within 15 s.
+        """
+        number = signal_number(signal) if signal else None
+        task = await self._command(namespace, container_id, epoch)
+        if states.plan_stop(task.record.state) == "abort":
+            await self._abort(task, "it was stopped before it was started")
+        if task.record.state == "running":
+            intent = task.record.intent
+            await self._signal(task, number or self._stop_signal(task.record))
+            wait_s = intent.stop_timeout_s if timeout_s is None else timeout_s
+            if not await self._ends_within(task, wait_s):
+                await self._kill(task)
+        return self._status(task)
+
+    async def kill(self, namespace: str, container_id: str, epoch: Epoch, signal: str) -> None:
+        """Send one signal to a container's first process.
+
+        Raises:
+            NotFound: it is not here.
+            FailedPrecondition: nothing runs, or overtaken by a later command.
+            InvalidArgument: there is no such signal.
+        """
+        number = signal_number(signal)
+        task = await self._command(namespace, container_id, epoch)
+        states.check_signalled(task.record.state, task.record.intent.name)
+        await self._runtime.kill(container_id, number)
+
+    async def remove(self, namespace: str, container_id: str, epoch: Epoch, *, force: bool) -> Status:
+        """Remove a container and all it has on this host; its bundle may follow when the bundle service is back.
+
+        Raises:
+            NotFound: it is not here; the outcome is "done".
+            FailedPrecondition: it runs and `force` is not set; or something of it cannot be removed.
+        """
+        task = await self._command(namespace, container_id, epoch)
+        plan = states.plan_remove(task.record.state, force=force, name=task.record.intent.name)
+        if plan == "abort":
+            await self._abort(task, "it was removed before it was started")
+        if task.record.state == "running":
+            await self._kill(task)
+        if task.record.state == "exited":
+            await self._remove_ended(task)
+        await self._wait_cleaned(task)
+        return self._status(task)
+
+    async def _remove_ended(self, task: Task) -> None:
+        if task.work is not None:
+            await asyncio.wait([task.work], timeout=CLEARED_WITHIN_S)
+        if task.work is not None and not task.work.done():
+            raise task.stuck or DeadlineExceeded(f"clear up after {task.record.intent.name}: not done yet")
+        if task.record.state == "exited":
+            task.cleaned.clear()
+            self.begin(task, self._executor.remove(task))
+
+    async def _wait_cleaned(self, task: Task) -> None:
+        try:
+            async with asyncio.timeout(CLEARED_WITHIN_S):
+                await task.cleaned.wait()
+        except TimeoutError:
+            raise task.stuck or DeadlineExceeded(f"remove {task.record.intent.name}: not done yet") from None
+        if task.stuck is not None and task.record.state != "removed":
+            raise task.stuck
+
+    async def logs(self, namespace: str, container_id: str, channel: Channel, view: View) -> tuple[int, int]:
+        """Send a container's output over `channel`; return the final offsets of stdout and stderr.
+
+        Raises:
+            NotFound: the container or its log is not here.
+            Conflict: the channel is in use.
+            FailedPrecondition: the container was given up before it began.
+        """
+        task = self._find(namespace, container_id, None)
+        sender = await self._outputs.open(channel, self._places.run_of(task.record).log, view, task.exit)
+        if sender is None:
+            raise Conflict(f"open channel {channel.id}: it is in use")
+        try:
+            told = await asyncio.shield(sender.told)
+        except asyncio.CancelledError:
+            self._outputs.drop(channel)
+            raise
+        if told is None:
+            raise FailedPrecondition(f"read the log of {task.record.intent.name}: it was given up")
+        return told
+
+    def inspect(self, namespace: str, container_id: str) -> Status:
+        """Return the status of one container.
+
+        Raises:
+            NotFound: it is not here.
+        """
+        return self._status(self._find(namespace, container_id, None))
+
+    def page(self, after: str, limit: int) -> Page:
+        """Return one page of all that this host knows, in all namespaces."""
+        return self._board.page(after, limit)
+
+    def begin(self, task: Task, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` on a container that has no other work; the container is known from now on."""
+        self._tasks[task.record.id] = task
+        task.work = asyncio.get_running_loop().create_task(work, name=f"container {task.record.id}")
+        task.work.add_done_callback(lambda done: self._work_done(task, done))
+
+    def know(self, task: Task) -> None:
+        """Take a container on which nothing needs to be done."""
+        self._tasks[task.record.id] = task
+
+    async def close(self) -> None:
+        """Let what is being made or removed come to its end, for at most 5 s, and stop watching; containers go on."""
+        works = {task.work for task in self._tasks.values() if task.work is not None and not task.work.done()}
+        watching = {task.work for task in self._tasks.values() if task.record.state == "running"} & works
+        if works - watching:
+            await asyncio.wait(works - watching, timeout=STOPPING_WITHIN_S)
+        for work in works:
+            work.cancel()
+        if works:
+            await asyncio.wait(works)
+
+    def _changed(self, record: Record) -> None:
+        self._board.take(record)
+        task = self._tasks.get(record.id)
+        if task is not None:
+            task.take(record)
+            if record.state == "removed":
+                del self._tasks[record.id]
+
+    def _work_done(self, task: Task, done: asyncio.Task[None]) -> None:
+        if task.record.id not in self._book.ledger.records:
+            self._tasks.pop(task.record.id, None)
+        if done.cancelled() or done.exception() is None:
+            return
+        log.error("work on a container failed", extra={"id": task.record.id}, exc_info=done.exception())
+        task.never_was(
+            Internal(
+                f"work on {task.record.intent.name}: a fault of hythe-agent",
+                cause=repr(done.exception()),
+                outcome="unknown",
+                next_step="restart the agent: it settles what was begun",
+            )
+        )
+
+    def _status(self, task: Task) -> Status:
+        return self._board.get(task.record.id) or Status(task.record, self._board.change)
+
+    def _find(self, namespace: str, container_id: str, epoch: Epoch | None) -> Task:
+        ledger = self._book.ledger
+        record = ledger.records.get(container_id)
+        if record is not None and record.intent.namespace != namespace:
+            raise NotFound(f"find container {container_id}: namespace {namespace} has none of that id")
+        states.check_known(record, ledger.tombstones.get(container_id), container_id, epoch)
+        return self._tasks[container_id]
+
+    async def _command(self, namespace: str, container_id: str, epoch: Epoch) -> Task:
+        """Return the container that a command is for, after its epoch is on disk."""
+        task = self._find(namespace, container_id, epoch)
+        if epoch > self._book.ledger.records[container_id].epoch:
+            await self._book.record(Commanded(container_id, epoch))
+        return task
+
+    async def _abort(self, task: Task, reason: str) -> None:
+        """Give up a creation; return when it is undone, or when it was too late for that and the container runs."""
+        task.abort(reason)
+        await task.reached(lambda record: record.state in STARTED)
+        if not task.record.started_at:
+            await task.cleaned.wait()
+
+    def _stop_signal(self, record: Record) -> int:
+        named = str(record.intent.spec.get("stop_signal") or "") or (record.bundle.stop_signal if record.bundle else "")
+        return signal_number(named) if named else SIGTERM
+
+    async def _signal(self, task: Task, number: int) -> None:
+        try:
+            await self._runtime.kill(task.record.id, number)
+        except HytheError:
+            if not await self._ends_within(task, 1.0):
+                raise
+
+    async def _kill(self, task: Task) -> None:
+        await self._signal(task, SIGKILL)
+        if not await self._ends_within(task, KILLED_WITHIN_S):
+            raise DeadlineExceeded(
+                f"kill {task.record.intent.name}: it did not end within {KILLED_WITHIN_S:.0f} s of SIGKILL",
+                next_step="a process that hangs in the kernel ends when the device or file system it waits for answers",
+            )
+
+    async def _ends_within(self, task: Task, timeout_s: float) -> bool:
+        done, _ = await asyncio.wait([task.exit], timeout=timeout_s)
+        return bool(done)

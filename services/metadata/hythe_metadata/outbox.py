@@ -13,6 +13,7 @@ from hythe.errors import HytheError
 from hythe.ports.metadata import OutgoingEvent, Store
 
 BATCH = 64
+GATHER_S = 0.02  # lets the answer of the change go first, and events of a burst go together
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 
@@ -64,6 +65,7 @@ class Outbox:
                 while await self._send_batch():
                     retry_s = FIRST_RETRY_S
                 await self._more.wait()
+                await asyncio.sleep(GATHER_S)
             except* Exception as failed:  # noqa: BLE001 - the periodic loop: what fails now is tried again
                 if retry_s == FIRST_RETRY_S:
                     expected = failed.subgroup(HytheError) is not None

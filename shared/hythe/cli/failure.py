@@ -25,11 +25,9 @@ def render(error: HytheError, elapsed_s: float, trace_id: str) -> str:
     if error.code not in _NOT_TRIED:
         known = "outcome unknown" if error.outcome == "unknown" else f"outcome known: {error.outcome}"
         lines.append(f"  tried: once; {known}")
-    last = []
-    if error.next_step:
-        last.append(f"next:  {error.next_step}")
-    if trace_id:
-        last.append(f"trace: {trace_id[:_SHORT]}  (hythe trace show {trace_id[:_SHORT]})")
-    if last:
-        lines.append("  " + "     ".join(last))
+    next_step = error.next_step or (
+        "the trace shows each step" if trace_id else "`hythe doctor` looks for what is wrong"
+    )
+    trace = f"     trace: {trace_id[:_SHORT]}  (hythe trace show {trace_id[:_SHORT]})" if trace_id else ""
+    lines.append(f"  next:  {next_step}{trace}")
     return "\n".join(lines)

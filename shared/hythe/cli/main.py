@@ -12,7 +12,7 @@ import sys  # noqa: E402
 from importlib import import_module  # noqa: E402
 
 from hythe.cli import exits  # noqa: E402
-from hythe.errors import DeadlineExceeded, HytheError  # noqa: E402
+from hythe.errors import DeadlineExceeded, HytheError, Internal  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,6 +162,12 @@ def _run(name: str, command: Command, module: object, args: argparse.Namespace) 
         code = _nobody_reads()
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        failed = Internal(f"hythe {name}: the system refused", cause=str(error))
+        code = code_of(failed)
+    except Exception:  # noqa: BLE001 (the process: a fault of its own is shown in full)
+        sys.excepthook(*sys.exc_info())
+        code = code_of(Internal(f"hythe {name}: a fault of hythe"))
     if failed is not None:
         return _fail(failed, context, code)
     if context is not None:

@@ -126,10 +126,9 @@ def clear_state(state: Path, *, keep_containers: bool) -> None:
         for name in ("bus.json", "up.json"):
             (state / name).unlink(missing_ok=True)
         shutil.rmtree(state / "services", ignore_errors=True)
-        return
-    if mounts_below([state]):
+    elif mounts_below([state]):
         return  # never delete through a mount that would not go
-    for entry in state.iterdir() if state.is_dir() else ():
+    for entry in state.iterdir() if state.is_dir() and not keep_containers else ():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
@@ -137,7 +136,7 @@ def clear_state(state: Path, *, keep_containers: bool) -> None:
     try:
         state.rmdir()
     except OSError:
-        pass  # a mount point, or not empty: both may stay
+        pass  # a mount point, or not empty, or gone: all may be
 
 
 def _unescape(text: str) -> str:

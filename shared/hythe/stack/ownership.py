@@ -33,7 +33,7 @@ class Ownership:
             self._root = DirectoryLock(settings.root)
         except FailedPrecondition as error:
             raise FailedPrecondition(
-                f"take {settings.root}: a `hythe up` or `hythe down` of this stack is at work",
+                f"take {settings.root}: a `hythe up` or `hythe down` of this stack is already at work",
                 next_step="`hythe status` shows what runs; `hythe down` stops it",
             ) from error
         self._descriptors: list[int] = []

@@ -13,7 +13,7 @@ from hythe.process import ProcessIdentity, identify
 from hythe.settings import Settings
 from hythe.stack import up_file
 from hythe.stack.nats_server import NatsServer
-from hythe.stack.programs import SYSTEM_PATH
+from hythe.stack.programs import SYSTEM_PATH, search_path
 
 NATS = "nats-server"
 MODULES = {
@@ -58,8 +58,7 @@ def clean_environment(settings: Settings) -> dict[str, str]:
     passed_on |= {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
     if settings.otlp_endpoint:
         passed_on["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otlp_endpoint
-    path = os.environ.get("PATH", "")
-    return {**passed_on, "PATH": f"{path}:{SYSTEM_PATH}" if path else SYSTEM_PATH, **settings.environment()}
+    return {**passed_on, "PATH": search_path(), **settings.environment()}
 
 
 def nats_spec(settings: Settings, server: NatsServer, ready: Callable[[ProcessIdentity], str | None]) -> ProcessSpec:
@@ -91,14 +90,18 @@ def service_spec(settings: Settings, name: str) -> ProcessSpec:
     )
 
 
-def start(spec: ProcessSpec) -> tuple[ProcessIdentity, int]:
-    """Start the process in a session of its own, its output appended to its log; return its identity and a pidfd.
+def start(spec: ProcessSpec) -> tuple[ProcessIdentity, int, int]:
+    """Start the process in a session of its own, its output appended to its log.
+
+    Returns:
+        Its identity, a pidfd, and the offset in bytes at which its log begins.
 
     Raises:
         OSError: the program cannot be started.
     """
     rotate(spec.log)
     with spec.log.open("ab") as log:
+        begin = log.tell()
         child = subprocess.Popen(
             spec.command,
             stdin=subprocess.DEVNULL,
@@ -110,7 +113,7 @@ def start(spec: ProcessSpec) -> tuple[ProcessIdentity, int]:
         )
     child.returncode = 0  # reaped by whoever holds the pidfd, never by subprocess
     _protect_from_oom(child.pid)
-    return identify(child.pid) or ProcessIdentity(child.pid, -1, ""), os.pidfd_open(child.pid)
+    return identify(child.pid) or ProcessIdentity(child.pid, -1, ""), os.pidfd_open(child.pid), begin
 
 
 def rotate(log: Path) -> None:
@@ -120,12 +123,12 @@ def rotate(log: Path) -> None:
         log.replace(log.with_suffix(".log.1"))
 
 
-def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last `count` lines of a log, as far as 16 KiB hold them."""
+def last_lines(log: Path, count: int, begin: int) -> list[str]:
+    """Return the last `count` lines of a log from offset `begin` on, as far as 16 KiB hold them."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - (16 << 10)))
+            file.seek(max(begin, size - (16 << 10)))
             return file.read().decode(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         return []

@@ -29,9 +29,14 @@ def require_root(action: str) -> None:
         )
 
 
+def search_path() -> str:
+    """Return where programs are looked for, here and in the services: the caller's PATH, or the system's usual one."""
+    return os.environ.get("PATH") or SYSTEM_PATH
+
+
 def find(name: str) -> Path | None:
-    """Return the program `name` in PATH or in the system's usual places, or None."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+    """Return the program `name` in PATH, or None."""
+    found = shutil.which(name, path=search_path())
     return Path(found) if found else None
 
 
@@ -39,7 +44,7 @@ def require(name: str) -> Path:
     """Return the program `name`.
 
     Raises:
-        FailedPrecondition: it is not installed; the next step names Debian's package.
+        FailedPrecondition: it is not in PATH; the next step names Debian's package.
     """
     found = find(name)
     if found is None:
@@ -48,13 +53,12 @@ def require(name: str) -> Path:
 
 
 def missing(name: str) -> FailedPrecondition:
-    """Return the error for a program that is not installed."""
-    package = PACKAGES.get(name, name)
-    return FailedPrecondition(
-        f"find {name}: not installed",
-        cause=f"no {name} in PATH or {SYSTEM_PATH}",
-        next_step=f"install Debian's package: apt-get install {package}",
-    )
+    """Return the error for a program that is not in PATH."""
+    next_step = f"install Debian's package: apt-get install {PACKAGES.get(name, name)}"
+    elsewhere = shutil.which(name, path=SYSTEM_PATH)
+    if elsewhere:
+        next_step += f"; or add {Path(elsewhere).parent} to PATH: it is there"
+    return FailedPrecondition(f"find {name}: not installed", cause=f"not in PATH={search_path()}", next_step=next_step)
 
 
 def find_nats_server(configured: str) -> tuple[Path, bool]:
@@ -76,12 +80,12 @@ def find_nats_server(configured: str) -> tuple[Path, bool]:
     beside = Path(sys.executable).parent / "nats-server"
     if os.access(beside, os.X_OK):
         return beside, False
-    found = find("nats-server")
+    found = shutil.which("nats-server", path=f"{search_path()}:{SYSTEM_PATH}")
     if found is None:
         error = missing("nats-server")
         error.next_step = "run `make setup`, which brings the pinned one, or apt-get install nats-server"
         raise error
-    return found, True
+    return Path(found), True
 
 
 def version_of(program: Path) -> str:

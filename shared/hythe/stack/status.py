@@ -49,7 +49,7 @@ def collect(settings: Settings) -> list[dict[str, Any]]:
         row = _row(name, identity, health)
         row["restarts"] = started.restarts if started else 0
         if row["health"] != "dead" and said is not None:
-            row["metrics_port"] = said.get("metrics_port") or 0
+            row["metrics_port"] = said.get("metrics_port") or None
         if name == processes.NATS and bus is not None:
             row["version"], row["address"] = bus.server_version, bus.url
         elif name in answers:
@@ -66,11 +66,11 @@ def _row(name: str, identity: ProcessIdentity | None, health: str) -> dict[str, 
     lives = identity is not None and identity.alive()
     return {
         "name": name,
-        "pid": identity.pid if identity is not None and lives else 0,
+        "pid": identity.pid if identity is not None and lives else None,
         "health": health if lives else "dead",
-        "uptime_s": _uptime_s(identity) if identity is not None and lives else 0.0,
+        "uptime_s": _uptime_s(identity) if identity is not None and lives else None,
         "restarts": 0,
-        "metrics_port": 0,
+        "metrics_port": None,
         "version": "",
         "address": "",
         "trouble": "",

@@ -33,6 +33,7 @@ class Member:
         self.spec = spec
         self.identity: ProcessIdentity | None = None
         self.pidfd = -1
+        self.log_begin = 0
         self.adopted = False
         self.ready = False
         self.restarts = 0
@@ -98,7 +99,7 @@ class Supervisor:
     def _start(self, member: Member) -> None:
         member.start_again_at = None
         try:
-            member.identity, member.pidfd = start(member.spec)
+            member.identity, member.pidfd, member.log_begin = start(member.spec)
         except OSError as error:
             raise Unavailable(
                 f"start {member.spec.name}: {error.strerror or error}", cause=str(error), service=member.spec.name
@@ -258,7 +259,7 @@ def _reap(pidfd: int) -> str:
 
 
 def _not_started(member: Member, what: str) -> Unavailable:
-    lines = last_lines(member.spec.log, _LOG_LINES)
+    lines = last_lines(member.spec.log, _LOG_LINES, member.log_begin)
     return Unavailable(
         f"start {member.spec.name}: it {what}",
         phase="start the stack",

@@ -42,6 +42,12 @@ def up(settings: Settings, *, detach: bool) -> int:
             f"start the stack: NATS_URL is {settings.nats_url}, and `hythe up` starts a bus of its own",
             next_step="unset NATS_URL",
         )
+    running = up_file.read(up_file.path_in(settings.state)).supervisor
+    if running is not None and running.alive():
+        raise FailedPrecondition(
+            f"start the stack: it is already up (hythe up has pid {running.pid}, state {settings.state})",
+            next_step="`hythe status` shows it; `hythe down` stops it",
+        )
     for name in ("runc", "conmon"):
         programs.require(name)
     programs.find_nats_server(settings.nats_server)
@@ -49,9 +55,17 @@ def up(settings: Settings, *, detach: bool) -> int:
     try:
         if detach:
             return _detached(settings)
-        return Stack(settings, Report()).run()
+        return _run(settings, Report())
     finally:
         ownership.release()
+
+
+def _run(settings: Settings, report: Report) -> int:
+    """Run the stack to its end and leave no empty cgroup behind; those of containers stay with them."""
+    try:
+        return Stack(settings, report).run()
+    finally:
+        leftovers.remove_cgroups(settings)
 
 
 def _detached(settings: Settings) -> int:
@@ -75,7 +89,7 @@ def _detached(settings: Settings) -> int:
         if os.fork() != 0:
             os._exit(0)
         _redirect(log)
-        code = Stack(settings, Report(writing)).run()
+        code = _run(settings, Report(writing))
     except HytheError as error:
         print(f"error: {error.message}", file=sys.stderr, flush=True)
         code = 1

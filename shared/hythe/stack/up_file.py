@@ -42,8 +42,8 @@ class UpFile:
     def write(self, path: Path) -> None:
         """Replace the file at once; it need not survive a reboot."""
         content = {
+            **(_identity_json(self.supervisor) if self.supervisor else {}),
             "version": self.version,
-            "supervisor": _identity_json(self.supervisor) if self.supervisor else None,
             "processes": {
                 name: {**_identity_json(p.identity), "started_at": p.started_at, "restarts": p.restarts}
                 for name, p in self.processes.items()
@@ -61,9 +61,8 @@ def read(path: Path) -> UpFile:
     """Return what the file says; a missing or damaged one says nothing."""
     try:
         content = json.loads(path.read_bytes())
-        supervisor = content["supervisor"]
         return UpFile(
-            supervisor=_identity(supervisor) if supervisor else None,
+            supervisor=_identity(content) if "pid" in content else None,
             processes={
                 str(name): Started(_identity(p), str(p["started_at"]), int(p["restarts"]))
                 for name, p in content["processes"].items()

@@ -53,6 +53,7 @@ class Calls:
         self._bus = bus
         self._pending: dict[str, _Pending] = {}
         self._watches: OrderedDict[str, Callable[[], None]] = OrderedDict()
+        self._farewells: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Subscribe the inboxes of this connection."""
@@ -65,6 +66,17 @@ class Calls:
             pending.queue.put_nowait(message)
         elif message.no_responders and (gone := self._watches.pop(message.subject, None)) is not None:
             gone()
+        elif subjects.is_inbox(message.reply):
+            task = asyncio.get_running_loop().create_task(self._say_gone(message.reply))
+            self._farewells.add(task)
+            task.add_done_callback(self._farewells.discard)
+
+    async def _say_gone(self, watch: str) -> None:
+        """Tell the sender that nobody follows here any more, as the server would if this connection had ended."""
+        try:
+            await self._bus.publish(watch, b"", {"Status": "503"})
+        except Unavailable:
+            pass  # disconnected: then the server says it
 
     def watch_once(self, gone: Callable[[], None]) -> str:
         """Return a reply subject for one publish; `gone` is called if the server says that nobody listens there."""

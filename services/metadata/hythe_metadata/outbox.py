@@ -66,10 +66,9 @@ class Outbox:
                     retry_s = FIRST_RETRY_S
                 await self._more.wait()
                 await asyncio.sleep(GATHER_S)
-            except* Exception as failed:  # noqa: BLE001 - the periodic loop: what fails now is tried again
+            except Exception as error:  # noqa: BLE001 - the periodic loop: what fails now is tried again
                 if retry_s == FIRST_RETRY_S:
-                    expected = failed.subgroup(HytheError) is not None
-                    _log.warning("events wait to be sent: %s", failed.exceptions[0], exc_info=not expected)
+                    _log.warning("events wait to be sent: %s", error, exc_info=not isinstance(error, HytheError))
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
 
@@ -82,9 +81,11 @@ class Outbox:
         last = events[-1].sequence
         doubtful = {event.sequence for event in events if event.sequence <= self._doubt_until}
         self._doubt_until = max(self._doubt_until, last)  # until all of them are known to be there
-        async with asyncio.TaskGroup() as group:
-            for same_object in by_object(events):
-                group.create_task(self._send(same_object, doubtful))
+        sending = [self._send(same_object, doubtful) for same_object in by_object(events)]
+        # Not a TaskGroup: Python 3.11's loses a cancellation that comes while one of its tasks fails.
+        for outcome in await asyncio.gather(*sending, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
         self._sent_until = last
         self._store.sent([event.sequence for event in events])
         return True

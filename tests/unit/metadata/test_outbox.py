@@ -149,6 +149,28 @@ async def test_stream_is_not_asked_when_there_is_no_doubt(store: SqliteStore) ->
     assert stream.asked == asked
 
 
+async def test_sending_ends_when_it_is_told_to_though_it_fails_just_then(store: SqliteStore) -> None:
+    """A failure at the very moment of the end does not keep the outbox running."""
+    await begin(store)
+    reached = asyncio.Event()
+
+    class Failing(Stream):
+        async def last_number(self, event: OutgoingEvent) -> int:
+            reached.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise Unavailable("away") from None
+            return 0
+
+    task = asyncio.create_task(Outbox(store, Failing()).run())
+    await reached.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=2)
+    assert done
+    assert task.cancelled()
+
+
 def test_events_are_grouped_by_object_in_order() -> None:
     """Objects are told apart by namespace, noun and id."""
 

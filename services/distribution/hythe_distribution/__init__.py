@@ -1,0 +1,1 @@
+"""Distribution: registry traffic, and which blobs this host has (ARCHITECTURE §4)."""

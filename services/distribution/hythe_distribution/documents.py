@@ -8,6 +8,8 @@ from hythe.identifiers import new_id
 from hythe.oci.fields import MAX_DOCUMENT_BYTES
 from hythe.ports.content import Content
 
+_INGEST_PREFIX = "document-"
+
 
 def read_document(content: Content, digest: Digest) -> bytes | None:
     """Return a document from the store, verified again; None if it isn't there.
@@ -33,10 +35,20 @@ def keep_document(content: Content, raw: bytes) -> Digest:
     """
     digest = digest_of(raw)
     if not has_blob(content, digest):
-        with content.open_ingest(f"document-{digest}-{new_id()}", total_bytes=len(raw)) as ingest:
+        with content.open_ingest(f"{_INGEST_PREFIX}{digest}-{new_id()}", total_bytes=len(raw)) as ingest:
             ingest.write(raw)
             ingest.commit(digest, len(raw))
     return digest
+
+
+def drop_unfinished_documents(content: Content) -> None:
+    """Remove the documents that a predecessor had not finished; to be called before any is kept.
+
+    They are small and under names that nobody takes up again, other than the layers that a later pull goes on with.
+    """
+    for status in list(content.ingests()):
+        if status.reference.startswith(_INGEST_PREFIX):
+            content.abort(status.reference)
 
 
 def has_blob(content: Content, digest: Digest) -> bool:

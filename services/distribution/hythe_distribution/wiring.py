@@ -10,6 +10,7 @@ from hythe.process_runner import Process
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.registry.client import HttpRegistry
+from hythe_distribution.documents import drop_unfinished_documents
 from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import Fetcher
 from hythe_distribution.figures import PrometheusFigures
@@ -26,6 +27,7 @@ PARALLEL_QUESTIONS = 16
 async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block runs; leaving it stops all downloads and keeps what they have brought."""
     content = DirectoryContent(process.settings.root / "content", process.settings.disk_reserve_bytes)
+    drop_unfinished_documents(content)
     registry = HttpRegistry()
     downloads = Workers("download", PARALLEL_DOWNLOADS)
     questions = Workers("question", PARALLEL_QUESTIONS)

@@ -15,7 +15,7 @@ from hythe.ports.metadata import OutgoingEvent, Store
 BATCH = 64
 GATHER_S = 0.02  # lets the answer of the change go first, and events of a burst go together
 FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 5.0
+LONGEST_RETRY_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Outbox:
         self._more.set()
 
     async def run(self) -> None:
-        """Send for ever; what can't be sent now is tried again, after 0.1 s at first and 5 s at most."""
+        """Send for ever; what can't be sent now is tried again, after 0.1 s at first and 2 s at most."""
         retry_s = FIRST_RETRY_S
         while True:
             self._more.clear()

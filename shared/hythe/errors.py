@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the command line pays for each import, also for that of typing
+    from typing import ClassVar, Literal
 
-Outcome = Literal["not started", "done", "failed", "unknown"]
+    Outcome = Literal["not started", "done", "failed", "unknown"]
 
 
 class HytheError(Exception):

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import binascii
 import os
-import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from hythe.errors import FailedPrecondition, InvalidArgument
 from hythe.identifiers import check_namespace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Literal
+
+    Source = Literal["flag", "environment", "file", "default"]
+
 _DEFAULT_ROOT = "/var/lib/hythe"
 
-Source = Literal["flag", "environment", "file", "default"]
 
-
-@dataclass(frozen=True, slots=True)
 class Setting:
     """One setting: its key in the file, its environment variable, its default as text, and what it means."""
 
-    key: str
-    variable: str
-    default: str
-    meaning: str
+    __slots__ = ("default", "key", "meaning", "variable")
+
+    def __init__(self, key: str, variable: str, default: str, meaning: str) -> None:
+        self.key = key
+        self.variable = variable
+        self.default = default
+        self.meaning = meaning
 
 
 ALL: tuple[Setting, ...] = (
@@ -59,23 +62,50 @@ ALL: tuple[Setting, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings in force. `origin` maps each key to where its value came from."""
+    """The settings in force, parsed from text.
 
-    root: Path
-    state: Path
-    host: str
-    namespace: str
-    cgroup_parent: str
-    nats_url: str
-    nats_port: int
-    nats_server: str
-    key: Path
-    log_level: str
-    disk_reserve_bytes: int
-    otlp_endpoint: str
-    origin: Mapping[str, Source]
+    Plain attributes, and paths only made when they are asked for: dataclasses and pathlib would cost every command 12 ms.
+
+    Attributes:
+        root_text, state_text, key_text: the paths as text.
+        origin: where each value came from, by key.
+    """
+
+    def __init__(self, values: Mapping[str, str], origin: Mapping[str, Source]) -> None:
+        """Parse `values`, one text for each key of `ALL`.
+
+        Raises:
+            InvalidArgument: a value breaks its setting's rule.
+        """
+        self.root_text = _absolute("root", values["root"])
+        self.state_text = _absolute("state", values["state"])
+        self.host = values["host"] or os.uname().nodename
+        self.namespace = check_namespace(values["namespace"])
+        self.cgroup_parent = _cgroup(values["cgroup_parent"] or _default_cgroup(self.root_text))
+        self.nats_url = values["nats_url"]
+        self.nats_port = _number("nats_port", values["nats_port"], 65535)
+        self.nats_server = values["nats_server"]
+        self.key_text = _absolute("key", values["key"]) if values["key"] else f"{self.root_text}/keys/admin.nk"
+        self.log_level = _choice("log_level", values["log_level"], ("debug", "info", "warning", "error"))
+        self.disk_reserve_bytes = _number("disk_reserve", values["disk_reserve"], 1 << 60)
+        self.otlp_endpoint = values["otlp_endpoint"]
+        self.origin = origin
+
+    @property
+    def root(self) -> Path:
+        """Directory of everything that survives a reboot."""
+        return _path(self.root_text)
+
+    @property
+    def state(self) -> Path:
+        """Directory of what one boot needs."""
+        return _path(self.state_text)
+
+    @property
+    def key(self) -> Path:
+        """File of the key that commands use."""
+        return _path(self.key_text)
 
     @property
     def keys_dir(self) -> Path:
@@ -83,9 +113,14 @@ class Settings:
         return self.root / "keys"
 
     @property
-    def bus_file(self) -> Path:
+    def bus_file_text(self) -> str:
         """File that says where the bus of this stack listens: ``{"url": …}``."""
-        return self.state / "bus.json"
+        return f"{self.state_text}/bus.json"
+
+    @property
+    def bus_file(self) -> Path:
+        """As `bus_file_text`."""
+        return _path(self.bus_file_text)
 
     @property
     def log_dir(self) -> Path:
@@ -100,15 +135,15 @@ class Settings:
     def as_text(self) -> dict[str, str]:
         """Return each setting's value as text by key, as the environment would spell it."""
         return {
-            "root": str(self.root),
-            "state": str(self.state),
+            "root": self.root_text,
+            "state": self.state_text,
             "host": self.host,
             "namespace": self.namespace,
             "cgroup_parent": self.cgroup_parent,
             "nats_url": self.nats_url,
             "nats_port": str(self.nats_port),
             "nats_server": self.nats_server,
-            "key": str(self.key),
+            "key": self.key_text,
             "log_level": self.log_level,
             "disk_reserve": str(self.disk_reserve_bytes),
             "otlp_endpoint": self.otlp_endpoint,
@@ -139,22 +174,7 @@ def load(flags: Mapping[str, str | None] | None = None, environment: Mapping[str
             values[setting.key], origin[setting.key] = from_file[setting.key], "file"
         else:
             values[setting.key], origin[setting.key] = setting.default, "default"
-    root = _absolute("root", values["root"])
-    return Settings(
-        root=root,
-        state=_absolute("state", values["state"]),
-        host=values["host"] or socket.gethostname(),
-        namespace=check_namespace(values["namespace"]),
-        cgroup_parent=_cgroup(values["cgroup_parent"] or _default_cgroup(root)),
-        nats_url=values["nats_url"],
-        nats_port=_number("nats_port", values["nats_port"], 65535),
-        nats_server=values["nats_server"],
-        key=_absolute("key", values["key"]) if values["key"] else root / "keys" / "admin.nk",
-        log_level=_choice("log_level", values["log_level"], ("debug", "info", "warning", "error")),
-        disk_reserve_bytes=_number("disk_reserve", values["disk_reserve"], 1 << 60),
-        otlp_endpoint=values["otlp_endpoint"],
-        origin=origin,
-    )
+    return Settings(values, origin)
 
 
 def _read_file(env: Mapping[str, str]) -> dict[str, str]:
@@ -168,6 +188,8 @@ def _read_file(env: Mapping[str, str]) -> dict[str, str]:
             raise FailedPrecondition(
                 f"read settings {path}: no such file", next_step="unset HYTHE_CONFIG, or make it"
             ) from None
+        return {}
+    if not data.strip():
         return {}
     import tomllib  # only where a file exists: the import costs more than the rest of this module
 
@@ -186,11 +208,16 @@ def _read_file(env: Mapping[str, str]) -> dict[str, str]:
     return {key: str(value) for key, value in table.items()}
 
 
-def _absolute(key: str, value: str) -> Path:
-    path = Path(value)
-    if not path.is_absolute():
+def _path(text: str) -> Path:
+    from pathlib import Path  # not for commands that only read a file or two
+
+    return Path(text)
+
+
+def _absolute(key: str, value: str) -> str:
+    if not value.startswith("/"):
         raise InvalidArgument(f"check setting {key}: {value!r} is not an absolute path")
-    return path
+    return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
 
 
 def _number(key: str, value: str, most: int) -> int:
@@ -205,9 +232,9 @@ def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def _default_cgroup(root: Path) -> str:
+def _default_cgroup(root: str) -> str:
     """Two stacks on one host must not clear away each other's containers, so another root has another cgroup."""
-    return "hythe" if root == Path(_DEFAULT_ROOT) else f"hythe-{binascii.crc32(bytes(root)):08x}"
+    return "hythe" if root == _DEFAULT_ROOT else f"hythe-{binascii.crc32(os.fsencode(root)):08x}"
 
 
 def _cgroup(value: str) -> str:

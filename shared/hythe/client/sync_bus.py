@@ -324,8 +324,8 @@ def open_bus(settings: Settings, trace: CommandTrace | None = None) -> SyncBus:
         Unavailable: the stack is not running, or its bus does not answer.
         FailedPrecondition: the key cannot be read.
     """
-    url = settings.nats_url or read_bus_file(str(settings.bus_file))
-    path = str(settings.key)
+    url = settings.nats_url or read_bus_file(settings.bus_file_text)
+    path = settings.key_text
     return SyncBus(url, nkey.load(path), os.path.basename(path).removesuffix(".nk"), trace)  # noqa: PTH119 (start-up)
 
 

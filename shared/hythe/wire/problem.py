@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pydantic
 
-from hythe.errors import BY_CODE, HytheError, Internal, Outcome
+from hythe.errors import BY_CODE, HytheError, Internal
 from hythe.wire.base import Reply
 
 
@@ -16,7 +18,7 @@ class Problem(Reply):
     phase: str = ""
     host: str = ""
     cause: str = ""
-    outcome: Outcome = "unknown"
+    outcome: Literal["not started", "done", "failed", "unknown"] = "unknown"
     next_step: str = ""
     trace_id: str = ""
     service: str = ""

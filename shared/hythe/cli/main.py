@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from hythe.cli.context import Context
 
 
+class _Help(argparse.HelpFormatter):
+    """Help as wide as COLUMNS says: argparse would import shutil at every start, just in case, to ask the terminal."""
+
+    def __init__(self, prog: str) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        super().__init__(prog, max_help_position=32, width=int(columns) - 2 if columns.isdigit() else 118)
+
+
+class _HelpWithTables(_Help, argparse.RawDescriptionHelpFormatter):
+    """As `_Help`, with the epilog as it is."""
+
+
 class Command:
     """One command: the module that has its ``<name>_arguments`` and ``<name>`` functions, and its line of help."""
 
@@ -73,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _without_command(name, given)
     command = COMMANDS[name]
     module = import_module(command.module)
-    parser = argparse.ArgumentParser(prog=f"hythe {name}", description=command.help, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=f"hythe {name}", description=command.help, allow_abbrev=False, formatter_class=_Help
+    )
     getattr(module, f"{name}_arguments")(parser)
     add_global_flags(parser)
     try:
@@ -109,7 +123,7 @@ def _without_command(name: str, given: list[str]) -> int:
         usage="hythe [flags] COMMAND ...",
         description=f"Hythe {__version__}: containers over a message bus, every step in one trace.",
         epilog=f"commands:\n{listed}\n\n{exits.help_text()}\n\n`hythe COMMAND --help` shows the flags of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpWithTables,
         allow_abbrev=False,
     )
     add_global_flags(parser)

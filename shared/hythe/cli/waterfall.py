@@ -81,14 +81,17 @@ class _Page:
         times = f"{_ms(span.start_ns - self._from_ns):>{AT_WIDTH}}{_ms(span.duration_ns):>{TOOK_WIDTH}}"
         style = _RED if span.failed else (_BOLD if span.critical else "")
         yield (
-            self._paint(_YELLOW, f"{MARK if span.critical else ' '} ")
+            self._paint(_YELLOW, MARK if span.critical else " ")
+            + self._paint(_RED, "!" if span.failed else " ")
             + self._paint(style, f"{name:<{self._name_width}} ")
             + self._paint(_CYAN, f"{process:<{self._process_width}}")
             + times
             + (f" {self._bar(span)}" if self._bar_width else "")
         )
         indent = " " * min(2 * depth + 4, self._width // 2)
-        if span.failed:
+        if span.failed and not any(
+            child.failed and child.status_message == span.status_message for child in span.children
+        ):
             yield self._paint(_RED, f"{indent}! {plain(span.status_message) or 'failed'}")
         for event in span.events:
             text = f"{plain(event.name)} at {_ms(event.time_ns - self._from_ns)}{_attributes(event.attributes)}"

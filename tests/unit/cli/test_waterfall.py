@@ -19,7 +19,7 @@ def lines(messages: list[dict[str, Any]], width: int = 100, colour: bool = False
 
 def line_of(name: str, page: list[str]) -> str:
     """Return the line of a span."""
-    return next(line for line in page if re.match(rf"[* ] +(→ )?{re.escape(name)} ", line))
+    return next(line for line in page if re.match(rf"[* ][! ] *(→ )?{re.escape(name)} ", line))
 
 
 def test_waterfall_shows_who_did_what_when() -> None:
@@ -64,6 +64,16 @@ def test_error_and_events_stand_below_their_span() -> None:
     at = page.index(line_of("create", page))
     assert page[at + 1].strip() == "! no such file"
     assert page[at + 2].strip() == "· oom at 5.0 count=1"
+
+
+def test_error_is_explained_where_it_came_from() -> None:
+    """An error that went up through several spans marks them all, and its text stands once, below the deepest."""
+    error = {"status": "error", "status_message": "no such file"}
+    page = lines([message("cli", span("root", "", 0, 10, **error), span("run", "root", 1, 9, **error))])
+    assert line_of("root", page).startswith("*!")
+    assert line_of("run", page).startswith("*!")
+    assert [line.strip() for line in page].count("! no such file") == 1
+    assert page[page.index(line_of("run", page)) + 1].strip() == "! no such file"
 
 
 def test_incomplete_trace_says_so_and_why() -> None:

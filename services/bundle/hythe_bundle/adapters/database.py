@@ -1,0 +1,204 @@
+"""The bundle service's SQLite database: one writer thread that commits what waits together, and reads beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hythe import durable
+from hythe.errors import FailedPrecondition, Unavailable
+from hythe_bundle.adapters import disk_errors
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    parent INTEGER REFERENCES snapshots (id),
+    opaque INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX snapshots_by_parent ON snapshots (parent);
+CREATE TABLE labels (
+    snapshot INTEGER NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    UNIQUE (snapshot, key)
+) STRICT;
+CREATE TABLE images (
+    target TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    chain_id TEXT NOT NULL,
+    config BLOB NOT NULL,
+    PRIMARY KEY (target, platform)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX images_by_chain ON images (chain_id);
+"""
+
+
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    work: Work[T]
+    durable: bool
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[T]
+
+
+class Database:
+    """The database at one path, held by this process alone.
+
+    Attributes:
+        fresh: whether this start made it: nothing can be concluded from a record that is missing then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open it, or make it where there is none.
+
+        Raises:
+            FailedPrecondition: a newer Hythe made it.
+            HytheError: see `disk_errors.of_sqlite`.
+        """
+        self.path = path
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._closed = False
+        try:
+            self._writer = self._connect()
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            self._writer.execute("PRAGMA foreign_keys = ON")
+            self._synchronous(full=True)
+            version = int(self._writer.execute("PRAGMA user_version").fetchone()[0])
+            self.fresh = version == 0
+            if self.fresh:
+                self._writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+            elif version != FORMAT:
+                raise FailedPrecondition(
+                    f"open {path}: it has format {version}, this version of Hythe knows {FORMAT}",
+                    next_step="use the version of Hythe that wrote it",
+                )
+            self._reader = self._connect()
+            self._reader.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            raise disk_errors.of_sqlite(error, "open snapshot records", path) from error
+        self._thread = threading.Thread(target=self._run, name="snapshot-records", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
+
+    def read(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a short query. Call it in the event loop's thread: it takes microseconds, a thread more.
+
+        Raises:
+            HytheError: see `disk_errors.of_sqlite`.
+        """
+        try:
+            return self._reader.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise disk_errors.of_sqlite(error, "read snapshot records", self.path) from error
+
+    async def write(self, work: Work[T], *, durable_commit: bool = True) -> T:
+        """Run `work` in the writer's thread inside a transaction and return its result once that is committed.
+
+        What waits at the same time shares one commit. An error of `work` undoes only its own changes. The commit's
+        fsync is counted on the caller's span. A cancelled caller still waits for the end: the change may be committed.
+
+        Args:
+            work: called with the connection; must not commit.
+            durable_commit: without it, a crash of the machine may undo the change.
+
+        Raises:
+            HytheError: raised by `work`, or see `disk_errors.of_sqlite`.
+        """
+        if self._closed:
+            raise Unavailable("write snapshot records: the service is stopping", service="bundle")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(work, durable_commit, loop, future))
+        try:
+            result = await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+        if durable_commit:
+            durable.count_sync()
+        return result
+
+    def close(self) -> None:
+        """Finish what waits, then close. Blocks for as long as that takes."""
+        self._closed = True
+        self._jobs.put(None)
+        self._thread.join()
+        self._reader.close()
+        self._writer.close()
+
+    def _run(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            jobs: list[_Job[Any]] = []
+            item = self._jobs.get()
+            while item is not None:
+                jobs.append(item)
+                try:
+                    item = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+            else:
+                open_for_more = False
+            if jobs:
+                self._commit(jobs)
+
+    def _commit(self, jobs: list[_Job[Any]]) -> None:
+        outcomes: list[tuple[_Job[Any], Any, BaseException | None]] = []
+        try:
+            self._synchronous(full=any(job.durable for job in jobs))
+            self._writer.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                outcomes.append((job, *self._attempt(job)))
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = disk_errors.of_sqlite(error, "write snapshot records", self.path)
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            outcomes = [(job, None, failure) for job in jobs]
+        for job, result, problem in outcomes:
+            job.loop.call_soon_threadsafe(_settle, job.future, result, problem)
+
+    def _attempt(self, job: _Job[Any]) -> tuple[Any, BaseException | None]:
+        """Run one job in a savepoint of its own; return its result or its error.
+
+        Raises:
+            sqlite3.OperationalError: the disk; nobody's work can be committed.
+        """
+        self._writer.execute("SAVEPOINT job")
+        try:
+            result, problem = job.work(self._writer), None
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 (handed to the one who asked; the thread goes on for the others)
+            self._writer.execute("ROLLBACK TO job")
+            result, problem = None, error
+        self._writer.execute("RELEASE job")
+        return result, problem
+
+    def _synchronous(self, *, full: bool) -> None:
+        self._writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+
+
+def _settle(future: asyncio.Future[Any], result: object, problem: BaseException | None) -> None:
+    if future.done():
+        return
+    if problem is None:
+        future.set_result(result)
+    else:
+        future.set_exception(problem)

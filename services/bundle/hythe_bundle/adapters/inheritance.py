@@ -1,0 +1,80 @@
+"""What a directory that a layer needs but doesn't describe looks like: as it does in what lies below (ARCHITECTURE §5)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hythe_bundle.adapters import merged, syscalls
+
+_OWN_XATTRS = "trusted."
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+
+
+def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> None:
+    """Give each directory of `implied` the owner, mode, extended attributes and times that it has below `layer`.
+
+    Without this, a layer that only adds ``/tmp/x`` would take the sticky bit from ``/tmp``, and one that adds a file to a
+    private home would open it to all. A directory that is new, or that the layer itself has made anew by a whiteout,
+    stays as it is: root's, mode 0755.
+
+    Args:
+        layer: directory of the layer.
+        implied: paths relative to it, parents first.
+        lower: directories of the layers below, topmost first.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if not lower:
+        return
+    top = os.open(layer, _DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path in implied:
+            if _is_new(top, path):
+                continue
+            try:
+                directory = syscalls.open_beneath(top, path, _DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # a later entry of the layer has put something else there
+            try:
+                with merged.open_directory(lower, path) as pattern:
+                    if pattern is not None:
+                        _copy(pattern, directory)
+            finally:
+                os.close(directory)
+    finally:
+        os.close(top)
+
+
+def _is_new(top: int, path: bytes) -> bool:
+    """Tell whether the layer hides what lies below at `path`, by an opaque mark on it or on a directory above it."""
+    parts = path.split(b"/")
+    for count in range(1, len(parts) + 1):
+        try:
+            directory = syscalls.open_beneath(top, b"/".join(parts[:count]), _DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        try:
+            if merged.is_opaque(directory):
+                return True
+        finally:
+            os.close(directory)
+    return False
+
+
+def _copy(pattern: int, directory: int) -> None:
+    found = os.fstat(pattern)
+    os.fchown(directory, found.st_uid, found.st_gid)
+    for name in os.listxattr(pattern):
+        if name.startswith(_OWN_XATTRS):
+            continue
+        try:
+            os.setxattr(directory, name, os.getxattr(pattern, name))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENODATA):
+                raise
+    os.fchmod(directory, found.st_mode & 0o7777)
+    os.utime(directory, ns=(found.st_atime_ns, found.st_mtime_ns))

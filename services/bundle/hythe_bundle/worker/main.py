@@ -1,0 +1,75 @@
+"""Apply one layer: blob on stdin, target as current directory, report on stdout; see `hythe_bundle.adapters.worker`."""
+
+from __future__ import annotations
+
+import os
+
+from hythe_bundle.worker import report, sandbox, tar
+from hythe_bundle.worker.apply import Applier
+from hythe_bundle.worker.failures import ArchiveError, DamagedError, LimitError, ReserveError
+from hythe_bundle.worker.stream import Blob, Source, ahead, hashed
+
+WRITE_BACK_BYTES = 8 << 20
+
+
+def main(arguments: list[str]) -> int:
+    """Apply the layer and return the exit code: 0 when the last line says ``done``, 1 when it says ``failed``.
+
+    Args:
+        arguments: parent's pid, most uncompressed bytes, most entries, greatest ratio, bytes of free space to leave.
+    """
+    import hashlib
+
+    parent, max_bytes, max_entries, max_ratio, reserve = (int(argument) for argument in arguments)
+    try:
+        blob, digest = Blob(0), hashlib.sha256()
+        sandbox.enter(parent)
+        watch = _Watch(blob, reserve)
+        source = Source(ahead(hashed(blob.chunks(max_bytes=max_bytes, max_ratio=max_ratio), digest)))
+        applier = Applier(source, max_entries=max_entries, wrote=watch.wrote)
+        layer = applier.apply(tar.entries(source))
+        lines = report.implied(layer.implied) + report.done(
+            digest.hexdigest(),
+            source.offset,
+            layer.file_bytes,
+            layer.entries,
+            layer.opaque,
+            layer.elf_32,
+            layer.ignored_xattrs,
+        )
+        code = 0
+    except (ArchiveError, DamagedError, LimitError, ReserveError) as error:
+        lines, code = report.failed(error.kind, 0, str(error)), 1
+    except OSError as error:
+        lines, code = report.failed("os", error.errno or 0, error.strerror or str(error)), 1
+    except MemoryError:
+        lines, code = report.failed("limit", 0, "the worker's memory is used up"), 1
+    _write(lines)
+    return code
+
+
+class _Watch:
+    """Looks after what file data is written: starts write-back, keeps the reserve of free space, reports progress."""
+
+    def __init__(self, blob: Blob, reserve: int) -> None:
+        self._blob = blob
+        self._reserve = reserve
+        self._pending = 0
+
+    def wrote(self, fd: int, size: int) -> None:
+        """Take note of `size` bytes written to `fd`; act on each 8 MiB."""
+        self._pending += size
+        if self._pending < WRITE_BACK_BYTES:
+            return
+        self._pending = 0
+        sandbox.start_write_back(fd)
+        free = os.fstatvfs(fd)
+        if free.f_bavail * free.f_frsize < self._reserve:
+            raise ReserveError(f"less than {self._reserve} bytes would stay free")
+        _write(report.progress(self._blob.taken))
+
+
+def _write(lines: bytes) -> None:
+    view = memoryview(lines)
+    while view:
+        view = view[os.write(1, view) :]

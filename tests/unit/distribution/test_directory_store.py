@@ -20,7 +20,7 @@ DIGEST = digest_of(DATA)
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB of its own, mounted on a directory."""
     mount = tmp_path / "disk"
     mount.mkdir()
@@ -99,23 +99,23 @@ def test_commit_costs_two_fsyncs(tmp_path: Path) -> None:
     assert syncs.count == 2
 
 
-def test_full_disk_is_resource_exhausted_and_gives_its_room_back(small_disk: Path) -> None:
+def test_full_disk_is_resource_exhausted_and_gives_its_room_back(tiny_disk: Path) -> None:
     """When the disk is full in mid-write, the error says so and the half-written bytes are gone."""
-    content = DirectoryContent(small_disk)
+    content = DirectoryContent(tiny_disk)
     with content.open_ingest("big") as ingest, pytest.raises(ResourceExhausted) as raised:
         for _ in range(64):
             ingest.write(b"x" * 65536)
     assert "No space left" in raised.value.cause
-    assert str(small_disk / "ingest") in raised.value.message
+    assert str(tiny_disk / "ingest") in raised.value.message
     assert list(content.ingests()) == []
     with content.open_ingest("small") as ingest:
         ingest.write(DATA)
         ingest.commit(DIGEST, len(DATA))
 
 
-def test_blob_that_would_touch_the_reserve_is_refused_before_its_first_byte(small_disk: Path) -> None:
+def test_blob_that_would_touch_the_reserve_is_refused_before_its_first_byte(tiny_disk: Path) -> None:
     """The reserve of the file system stays free."""
-    content = DirectoryContent(small_disk, reserve_bytes=512 * 1024)
+    content = DirectoryContent(tiny_disk, reserve_bytes=512 * 1024)
     with pytest.raises(ResourceExhausted) as raised:
         content.open_ingest("too big", total_bytes=600 * 1024)
     assert "reserve" in raised.value.message
@@ -123,17 +123,17 @@ def test_blob_that_would_touch_the_reserve_is_refused_before_its_first_byte(smal
     content.open_ingest("fits", total_bytes=100 * 1024).close()
 
 
-def test_read_only_disk_is_failed_precondition(small_disk: Path) -> None:
+def test_read_only_disk_is_failed_precondition(tiny_disk: Path) -> None:
     """A store on a read-only file system says which directory cannot be written, and still reads."""
-    content = DirectoryContent(small_disk)
+    content = DirectoryContent(tiny_disk)
     with content.open_ingest("before") as ingest:
         ingest.write(DATA)
         ingest.commit(DIGEST, len(DATA))
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
     with pytest.raises(FailedPrecondition) as raised:
         content.open_ingest("after")
     assert "Read-only" in raised.value.cause
-    assert b"".join(DirectoryContent(small_disk).read(DIGEST)) == DATA
+    assert b"".join(DirectoryContent(tiny_disk).read(DIGEST)) == DATA
 
 
 def test_leftover_changed_on_disk_never_becomes_a_blob(tmp_path: Path) -> None:

@@ -16,15 +16,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from scripts.lab import bare_root, network
-from scripts.lab.leaks import Places, hierarchies
+from scripts.lab import bare_root, cgroup_room, network
+from scripts.lab.cgroup_room import Hierarchy
+from scripts.lab.leaks import Places
 from scripts.lab.packages import boot_links
 
 ROOT = Path(__file__).resolve().parents[2]
 CLONE = "/root/hythe"
 
-# Runs as process 1 of the new pid namespace, still seeing this machine's files, and changes to the bare root for good:
-# a chroot would not do, for runc cannot pivot out of one.
+# Joins the cgroups made for it, so that a new cgroup namespace takes them for the roots.
+_JOIN = """
+set -eu
+for cgroup in $ROOMS; do echo $$ > "$cgroup/cgroup.procs"; done
+unset ROOMS
+exec "$@"
+"""
+
+# Runs as process 1 of the new namespaces, still seeing this machine's files, and changes to the bare root for good: a
+# chroot would not do, for runc cannot pivot out of one. In cgroup v2 only a leaf may hold processes.
 _ENTER = """
 set -eu
 root=$1 origin=$2
@@ -32,9 +41,18 @@ shift 2
 mount --make-rprivate /
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
-mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount -t sysfs sysfs "$root/sys"
+mount -t tmpfs -o mode=755 tmpfs "$root/sys/fs/cgroup"
+while IFS='|' read -r kind options place; do
+    mkdir -p "$root/sys/fs/cgroup/$place"
+    mount -t "$kind" ${options:+-o "$options"} "$kind" "$root/sys/fs/cgroup/$place"
+    [ "$kind" = cgroup ] || echo 0 > "$root/sys/fs/cgroup/$place/init/cgroup.procs"
+done <<END
+$HIERARCHIES
+END
+unset HIERARCHIES
 mkdir -p "$root/mnt/origin" "$root/mnt/old"
 mount --bind "$origin" "$root/mnt/origin"
 mount -o remount,bind,ro "$root/mnt/origin"
@@ -92,23 +110,23 @@ def run(source: Path, targets: list[str], timeout_s: float) -> int:
     """Make `targets` in a clone inside a new system from the archive `source`; return the exit code."""
     what = " ".join(targets)
     token = secrets.token_hex(3)
-    base = Path(tempfile.mkdtemp(prefix=f"{network.PREFIX}{token}-"))
-    places = Places((base,), f"{network.PREFIX}{token}")
-    cgroups = _stack_cgroups()
+    name = f"{network.PREFIX}{token}"
+    base = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    places = Places((base,), name)
     start = time.monotonic()
     try:
         root = base / "root"
         bare_root.unpack(source, root)
         carried = bare_root.carry_over(root)
         links = boot_links(root)
-        with network.namespace(token) as net:
+        with network.namespace(token) as net, cgroup_room.room(name) as hierarchies:
             say(f"make {what} in a clone, in {root}")
-            code = _make(net, root, targets, carried, timeout_s)
-        faults = [f"enabled at boot: {link.relative_to(root)}" for link in sorted(boot_links(root) - links)]
+            code = _make(net, hierarchies, root, targets, carried, timeout_s)
+            faults = [f"cgroup {path}" for hierarchy in hierarchies for path in hierarchy.made_inside()]
+        faults += [f"enabled at boot: {link.relative_to(root)}" for link in sorted(boot_links(root) - links)]
         if (root / "usr/sbin/policy-rc.d").exists():
             faults.append("policy-rc.d was not removed")
         faults += places.settled()
-        faults += [f"cgroup {path}" for path in sorted(_stack_cgroups() - cgroups) if not _populated(path)]
     finally:
         places.sweep()
         shutil.rmtree(base, ignore_errors=True)
@@ -122,8 +140,16 @@ def run(source: Path, targets: list[str], timeout_s: float) -> int:
     return 0
 
 
-def _make(net: Path, root: Path, targets: list[str], carried: bare_root.Carried, timeout_s: float) -> int:
-    enter = ["nsenter", f"--net={net}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+def _make(
+    net: Path,
+    hierarchies: list[Hierarchy],
+    root: Path,
+    targets: list[str],
+    carried: bare_root.Carried,
+    timeout_s: float,
+) -> int:
+    enter = ["sh", "-c", _JOIN, "join", "nsenter", f"--net={net}", "unshare", "--fork", "--kill-child"]
+    enter += ["--mount", "--pid", "--uts", "--ipc", "--cgroup"]
     enter += ["sh", "-c", _ENTER, "enter", str(root), str(ROOT), *map(str, carried.directories), "--"]
     enter += ["sh", "-c", _INSIDE, "inside", CLONE, *targets]
     variables: Mapping[str, str] = {
@@ -132,6 +158,8 @@ def _make(net: Path, root: Path, targets: list[str], carried: bare_root.Carried,
         "HOME": "/root",
         "LANG": "C.UTF-8",
         "TERM": os.environ.get("TERM", "dumb"),
+        "ROOMS": " ".join(str(hierarchy.room) for hierarchy in hierarchies),
+        "HIERARCHIES": "\n".join(hierarchy.remount_line() for hierarchy in hierarchies),
     }
     process = subprocess.Popen(enter, env=variables, stdin=subprocess.DEVNULL)
     try:
@@ -141,14 +169,6 @@ def _make(net: Path, root: Path, targets: list[str], carried: bare_root.Carried,
     finally:
         process.kill()
         process.wait()
-
-
-def _stack_cgroups() -> set[Path]:
-    return {path for top in hierarchies() for path in top.glob("hythe-*")}
-
-
-def _populated(path: Path) -> bool:
-    return any(file.read_text().strip() for file in path.rglob("cgroup.procs"))
 
 
 def say(text: str) -> None:

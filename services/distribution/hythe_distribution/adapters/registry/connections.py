@@ -89,8 +89,8 @@ class Connection(http.client.HTTPConnection):
 
     @property
     def fresh(self) -> bool:
-        """Whether an idle connection can be used again: not too old, not closed by the server, nothing unasked in it."""
-        if self.sock is None or time.monotonic() - self.idle_since > MAX_IDLE_S:
+        """Whether an idle connection can be used again: not closed by the server, nothing unasked in it."""
+        if self.sock is None:
             return False
         poll = select.poll()
         poll.register(self.sock, select.POLLIN | select.POLLHUP | select.POLLERR)
@@ -115,7 +115,7 @@ class Pool:
                 if not idle:
                     return None
                 connection = idle.pop()
-            if connection.fresh:
+            if connection.fresh and time.monotonic() - connection.idle_since <= MAX_IDLE_S:
                 return connection
             connection.close()
 
@@ -130,14 +130,19 @@ class Pool:
         return Connection(endpoint, tls, allowed, self._connect_timeout_s, self._stall_timeout_s)
 
     def give(self, connection: Connection) -> None:
-        """Take back a connection whose last answer was read to its end."""
-        connection.idle_since = time.monotonic()
+        """Take back a connection whose last answer was read to its end; close those that have been idle for too long."""
+        now = connection.idle_since = time.monotonic()
         with self._lock:
-            idle = self._idle.setdefault(connection.endpoint, [])
-            if len(idle) < MAX_IDLE_PER_ENDPOINT:
-                idle.append(connection)
-                return
-        connection.close()
+            self._idle.setdefault(connection.endpoint, []).append(connection)
+            surplus = []
+            for endpoint, idle in list(self._idle.items()):
+                keep = [each for each in idle if now - each.idle_since <= MAX_IDLE_S][-MAX_IDLE_PER_ENDPOINT:]
+                surplus += [each for each in idle if each not in keep]
+                self._idle[endpoint] = keep
+                if not keep:
+                    del self._idle[endpoint]
+        for each in surplus:
+            each.close()
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -97,7 +97,8 @@ def main() -> int:
     parser.add_argument("--target", nargs="+", default=["demo"], help="what to make in the clone (demo)")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which to give up (%(default)s)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     options.cache.mkdir(parents=True, exist_ok=True)
     lock = os.open(options.cache, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)

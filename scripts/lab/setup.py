@@ -27,7 +27,7 @@ STAMP = VENV / "hythe-setup"
 SOURCES = ("shared", "services", "scripts")
 
 RUN = ("busybox-static", "ca-certificates", "conmon", "containernetworking-plugins", "docker-registry", "runc")
-TEST = ("docker-compose", "e2fsprogs", "iproute2", "skopeo", "strace", "tmux", "umoci")
+TEST = ("docker-compose", "e2fsprogs", "iproute2", "iptables", "skopeo", "strace", "umoci")
 FRESH = ("iproute2", "iptables", "mmdebstrap")
 PURPOSES: dict[str, tuple[str, ...]] = {
     "check": (),

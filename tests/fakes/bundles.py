@@ -12,7 +12,24 @@ from typing import Any
 from hythe.errors import FailedPrecondition, HytheError
 from hythe_runtime.agent.model import Bundle, Intent, Mount
 
-APPLETS = ("sh", "echo", "true", "false", "cat", "sleep", "seq", "yes", "head", "dd", "printf", "wc", "kill", "trap", "ps", "id")
+APPLETS = (
+    "sh",
+    "echo",
+    "true",
+    "false",
+    "cat",
+    "sleep",
+    "seq",
+    "yes",
+    "head",
+    "dd",
+    "printf",
+    "wc",
+    "kill",
+    "trap",
+    "ps",
+    "id",
+)
 
 
 class FakeBundles:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hythe import durable
-from hythe.errors import HytheError, Internal, ResourceExhausted
+from hythe.errors import DataLoss, HytheError, Internal, ResourceExhausted
 from hythe_runtime.agent import entries as codec
 from hythe_runtime.agent import segment
 from hythe_runtime.agent.entries import Entry
@@ -59,6 +59,7 @@ class Journal:
     def __init__(self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
+        self._frame_bytes = min(segment.MAX_PAYLOAD_BYTES, segment_bytes // 4)
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._snapshot: Callable[[], Sequence[Entry]] = lambda: ()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,6 +87,7 @@ class Journal:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lines: list[bytes] = []
         snapshot: list[bytes] | None = None
+        whole = False
         serial: int | None = None
         for path in self._segments():
             for frame in segment.read(path.read_bytes(), _number(path), serial, str(path)):
@@ -99,7 +101,9 @@ class Journal:
                 if snapshot is not None:
                     snapshot += found
                     if frame.part & Part.SNAPSHOT_LAST:
-                        lines, snapshot = snapshot, None
+                        lines, snapshot, whole = snapshot, None, True
+        if serial is not None and not whole:
+            raise DataLoss(f"read {self._directory}: its first segments are missing")
         self._serial = serial or 1
         return [codec.decode(line) for line in lines]
 
@@ -204,11 +208,11 @@ class Journal:
         size = 0
         for item in items:
             length = sum(map(len, item.lines)) + len(item.lines)
-            if length > segment.MAX_PAYLOAD_BYTES:
+            if length > self._frame_bytes:
                 error = ResourceExhausted(f"append to the journal: {length} bytes are too many for one entry")
                 self._resolve([item], error)
                 continue
-            if size + length > segment.MAX_PAYLOAD_BYTES:
+            if size + length > self._frame_bytes:
                 self._write_frame(group)
                 group, size = [], 0
             group.append(item)
@@ -254,7 +258,7 @@ class Journal:
         """Write a snapshot, and when it is durable drop the segments that it replaces, keeping one as the spare."""
         first = Part.SNAPSHOT | Part.SNAPSHOT_FIRST
         before = self._number
-        payloads = [b"\n".join(group) for group in _groups(lines)]
+        payloads = [b"\n".join(group) for group in _groups(lines, self._frame_bytes)]
         for i, payload in enumerate(payloads):
             part = (first if i == 0 else Part.SNAPSHOT) | (Part.SNAPSHOT_LAST if i == len(payloads) - 1 else 0)
             self._put(part, payload)
@@ -332,11 +336,11 @@ def _number(path: Path) -> int:
     return int(path.name.removesuffix(_SUFFIX))
 
 
-def _groups(lines: list[bytes]) -> Iterable[list[bytes]]:
+def _groups(lines: list[bytes], most_bytes: int) -> Iterable[list[bytes]]:
     group: list[bytes] = []
     size = 0
     for line in lines:
-        if group and size + len(line) + 1 > segment.MAX_PAYLOAD_BYTES // 2:
+        if group and size + len(line) + 1 > most_bytes:
             yield group
             group, size = [], 0
         group.append(line)

@@ -18,7 +18,6 @@ BLOCK_BYTES = 64 << 10
 MAX_LINE_BYTES = 1 << 20
 CHECKPOINT_BYTES = 32 << 10
 
-_LINE = re.compile(rb"[^ \n]+ (?:stdout|stderr) [PF] [^\n]*")
 _START = re.compile(rb"^[^ \n]+ (?:stdout|stderr) ([PF]) ", re.MULTILINE)
 
 
@@ -53,9 +52,11 @@ class LogStream:
         self._fd = fd
         self._stop = stop
         self._timestamps = timestamps
-        token = re.escape(name.encode())
-        self._whole = re.compile(rb"^[^ \n]+ " + token + rb" F ", re.MULTILINE)
-        self._line = re.compile(rb"^([^ \n]+) " + token + rb" ([PF]) ([^\n]*)\n", re.MULTILINE)
+        self._token = b" %s " % name.encode()
+        self._whole = re.compile(b"^[^ \\n]+%sF " % self._token, re.MULTILINE)
+        self._line = re.compile(b"^([^ \\n]+)%s([PF]) ([^\\n]*)\\n" % self._token, re.MULTILINE)
+        self._other_token = b" stderr " if name == "stdout" else b" stdout "
+        self._others = re.compile(b"^[^ \\n]+%s[PF] " % self._other_token, re.MULTILINE)
         self._start = start
         self._position = start
         self._pending = memoryview(b"")
@@ -119,6 +120,8 @@ class LogStream:
         dropped = min(self._skip, len(text))
         self._skip -= dropped
         self._pending = memoryview(text)[dropped:]
+        if not self._pending:
+            await asyncio.sleep(0)  # much of a log may be the other stream's: let others work between its blocks
         return True
 
     def _mark(self) -> None:
@@ -143,10 +146,13 @@ class LogStream:
         return bytes(buffer[:count])
 
     def _extract(self, block: bytes) -> bytes:
+        if self._token not in block:  # the reader of the other stream looks at these lines, if they are any
+            self.damaged = self.damaged or self._other_token not in block
+            return b""
         lines = block.count(b"\n")
         if not self._timestamps:
             text, replaced = self._whole.subn(b"", block)
-            if replaced == lines:
+            if replaced == lines > 0:
                 return text
         parts: list[bytes] = []
         seen = 0
@@ -159,8 +165,8 @@ class LogStream:
             self._mid_line = flag == b"P"
             if not self._mid_line:
                 parts.append(b"\n")
-        if seen < lines and not self.damaged:
-            self.damaged = any(not _LINE.fullmatch(line) for line in block.split(b"\n")[:-1])
+        if seen + len(self._others.findall(block)) < lines:
+            self.damaged = True
         return b"".join(parts)
 
 

@@ -66,11 +66,11 @@ class Supervisor:
             FailedPrecondition: it was removed here, or overtaken, or cannot be made or started.
             HytheError: its bundle could not be made. In no case is anything of it left.
         """
-        ledger, container_id = self._book.ledger, intent.id
-        record, tombstone = ledger.records.get(container_id), ledger.tombstones.get(container_id)
-        if states.check_run(record, tombstone, intent.body_hash(), intent.epoch, intent.name):
-            task = self._tasks[container_id]
-        else:
+        task = self._tasks.get(intent.id)
+        tombstone = self._book.ledger.tombstones.get(intent.id)
+        record = task.record if task is not None else None
+        joins = states.check_run(record, tombstone, intent.body_hash(), intent.epoch, intent.name)
+        if task is None or not joins:
             self._files.check_room()
             task = Task(Record(intent, "creating", intent.epoch))
             task.input_channel = channel if intent.stdin else None
@@ -146,13 +146,19 @@ class Supervisor:
         return self._status(task)
 
     async def _remove_ended(self, task: Task) -> None:
-        if task.work is not None:
-            await asyncio.wait([task.work], timeout=CLEARED_WITHIN_S)
-        if task.work is not None and not task.work.done():
-            raise task.stuck or DeadlineExceeded(f"clear up after {task.record.intent.name}: not done yet")
-        if task.record.state == "exited":
-            task.cleaned.clear()
-            self.begin(task, self._executor.remove(task))
+        """Begin the removal as soon as what is done after the end is done; whoever comes second follows the first."""
+        changed = asyncio.ensure_future(task.reached(lambda record: record.state != "exited"))
+        try:
+            while task.record.state == "exited":
+                if task.work is None or task.work.done():
+                    task.cleaned.clear()
+                    self.begin(task, self._executor.remove(task))
+                either: list[asyncio.Future[Any]] = [changed, *([task.work] if task.work else [])]
+                done, _ = await asyncio.wait(either, timeout=CLEARED_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    raise task.stuck or DeadlineExceeded(f"clear up after {task.record.intent.name}: not done yet")
+        finally:
+            changed.cancel()
 
     async def _wait_cleaned(self, task: Task) -> None:
         try:

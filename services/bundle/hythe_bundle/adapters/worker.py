@@ -91,7 +91,7 @@ class WorkerApplier:
                 return ResourceExhausted(message, phase=STEP, next_step=advice)
         if last.number == errno.ENOMEM:
             return ResourceExhausted(message, phase=STEP, next_step="make memory free, then try again")
-        return disk_errors.of_os(OSError(last.number, last.text), f"{STEP} {name}", self._root)
+        return disk_errors.of_os(OSError(last.number, last.text), f"{STEP} {name}", self._root, phase=STEP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,17 @@ def _container_mounts(stack: Stack) -> list[str]:
 
 def _container_cgroups(stack: Stack) -> list[Path]:
     return [path for top in hierarchies() for path in (top / stack.cgroup_parent).glob("**/ctr/*") if path.is_dir()]
+
+
+def read_line(process: subprocess.Popen[str], timeout_s: float = 20.0) -> str:
+    """Return the next line that `process` prints, or fail the test."""
+    lines: queue.Queue[str] = queue.Queue()
+    assert process.stdout is not None
+    threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True).start()  # type: ignore[union-attr]
+    try:
+        return lines.get(timeout=timeout_s)
+    except queue.Empty:
+        raise AssertionError(f"no line within {timeout_s} s") from None
 
 
 def assert_nothing_of_containers(stack: Stack) -> None:
@@ -63,7 +76,7 @@ def test_death_by_signal_exits_with_128_plus_its_number(stack: Stack, busybox: s
     """A container killed by SIGKILL from outside gives 137, as with every other engine."""
     running = stack.popen("run", "--rm", "--name", "victim", busybox, "sh", "-c", "echo ready; sleep 600")
     assert running.stdout is not None
-    assert running.stdout.readline() == "ready\n"
+    assert read_line(running) == "ready\n"
     os.kill(json.loads(stack.hythe("inspect", "victim").stdout)["pid"], signal.SIGKILL)
     assert running.wait(20) == 137
     assert_nothing_of_containers(stack)
@@ -177,7 +190,7 @@ def test_interrupt_is_passed_to_the_container(stack: Stack, busybox: str) -> Non
         "run", "--rm", busybox, "sh", "-c", "trap 'exit 7' INT; echo ready; while :; do sleep 0.1; done"
     )
     assert running.stdout is not None
-    assert running.stdout.readline() == "ready\n"
+    assert read_line(running) == "ready\n"
     running.send_signal(signal.SIGINT)
     assert running.wait(20) == 7
     assert_nothing_of_containers(stack)
@@ -187,7 +200,7 @@ def test_killed_command_leaks_nothing(stack: Stack, busybox: str) -> None:
     """kill -9 of `hythe run --rm` leaves a container that runs to its end and is then removed with its name."""
     running = stack.popen("run", "--rm", "--name", "orphan", busybox, "sh", "-c", "echo ready; sleep 1")
     assert running.stdout is not None
-    assert running.stdout.readline() == "ready\n"
+    assert read_line(running) == "ready\n"
     running.kill()
     running.wait(10)
     eventually(lambda: stack.hythe("ps", "-a", "-q").stdout == "", timeout_s=20, what="the container is gone")
@@ -213,7 +226,7 @@ def test_events_show_a_run_live(stack: Stack, busybox: str) -> None:
         assert stack.hythe("run", "--rm", "--name", "seen", busybox, "sh", "-c", "exit 5").code == 5
         events: list[dict[str, Any]] = []
         while len(events) < 4:
-            event = json.loads(watching.stdout.readline())
+            event = json.loads(read_line(watching))
             if event["topic"].startswith("/tasks/"):
                 events.append(event)
     finally:

@@ -33,11 +33,11 @@ def events(context: Context) -> int:
     since = _since(arguments.since)
     if arguments.no_follow and not since:
         raise InvalidArgument("read the options: --no-follow needs --since")
-    shown: set[tuple[str, str, int]] = set()
+    shown: set[tuple[str, str, str, int]] = set()
 
     def show(data: bytes) -> None:
         event = json.loads(data)
-        key = (event["namespace"], event["object_id"], event["number"])
+        key = (event["topic"].split("/")[1], event["host"], event["object_id"], event["number"])
         if key in shown:
             return  # live and stored overlap while the one goes over into the other
         shown.add(key)

@@ -120,9 +120,10 @@ class Executor:
         failpoints.reach("agent.after_create")
         await self._attach(task, place)
         _check_aborted(task)
+        at = clock.now_rfc3339()  # a short-lived process may have ended before runc returns
         with tracing.span("runc start", container__id=intent.id):
             await self._runtime.start(place)
-        self._book.note(Started(intent.id, clock.now_rfc3339(), tracing.trace_id()))
+        self._book.note(Started(intent.id, at, tracing.trace_id()))
         failpoints.reach("agent.after_start")
 
     async def _ask(self, intent: Intent) -> None:

@@ -19,7 +19,7 @@ from hythe_runtime.agent.book import Book
 from hythe_runtime.agent.entries import Asked, Created, Prepared, Started, StepEntry
 from hythe_runtime.agent.model import Bundle, Exit, Intent
 from hythe_runtime.agent.stdio import View
-from tests.fixtures.agents import NAMESPACE, AgentLab
+from tests.fixtures.agents import NAMESPACE, AgentLab, mounted, process_exists
 from tests.fixtures.waiting import eventually_async
 
 
@@ -91,7 +91,7 @@ async def test_monitor_that_died_without_an_agent_is_said_to_be_lost(lab: AgentL
     await lab.start()
     await _until(lambda: lab.get(record.id).state == "exited")
     assert lab.get(record.id).exit == Exit(None, "the monitor was lost, exit code unknown")
-    await _until(lambda: not Path(f"/proc/{record.pid}").exists())
+    await _until(lambda: not process_exists(record.pid))
 
 
 async def test_reboot_ends_every_container_with_an_unknown_code(lab: AgentLab) -> None:
@@ -114,7 +114,7 @@ async def test_intent_without_a_monitor_is_undone(lab: AgentLab) -> None:
     lab.bundles.away = Unavailable("bundle is not running")
     await lab.start()
     await _until(lambda: lab.get(intent.id).state == "removing")
-    await _until(lambda: not os.path.ismount(bundle.rootfs))
+    await _until(lambda: not mounted(bundle.rootfs))
     assert lab.bundles.prepared == {intent.id}
     lab.bundles.away = None
     await lab.gone(intent.id)
@@ -153,7 +153,7 @@ async def test_created_container_is_deleted_never_started(lab: AgentLab) -> None
     monitor.close()
     await lab.start()
     await lab.gone(intent.id)
-    assert not Path(f"/proc/{pid}").exists()
+    assert not process_exists(pid)
     assert lab.left_behind() == []
 
 
@@ -192,8 +192,8 @@ async def test_run_that_the_journal_does_not_know_is_removed_when_it_is_dead(lab
     await KernelMounts().mount(other)
     await lab.start()
     assert not place.directory.exists()
-    assert not os.path.ismount(bundle.rootfs)
-    assert not os.path.ismount(other.rootfs)
+    assert not mounted(bundle.rootfs)
+    assert not mounted(other.rootfs)
     assert await lab.runtime.states() == {}
     shutil.rmtree(lab.places.bundles)
     shutil.rmtree(lab.places.logs)
@@ -206,8 +206,8 @@ async def test_living_container_that_the_journal_does_not_know_is_left_alone(lab
     shutil.rmtree(lab.places.journal)
     await lab.start()
     assert lab.board.get(record.id) is None
-    assert Path(f"/proc/{record.pid}").exists()
-    assert record.bundle is not None and os.path.ismount(record.bundle.rootfs)
+    assert process_exists(record.pid)
+    assert record.bundle is not None and mounted(record.bundle.rootfs)
     await lab.runtime.delete(record.id)
     await _until(lambda: record.conmon is not None and not record.conmon.alive())
     await lab.cgroups.remove(lab.places.run_of(record).cgroup)

@@ -23,12 +23,13 @@ class Terminal:
 
     async def type(self, data: bytes) -> None:
         """Send bytes, waiting for credit."""
-        while data:
-            part = data[: 64 << 10]
-            await eventually_async(lambda: self._may_send(self.offset + len(part)), 20)
-            self.lab.inputs.take(NAMESPACE, self.channel.id, self.offset, part)
-            self.offset += len(part)
-            data = data[len(part) :]
+        for start in range(0, len(data), 64 << 10):
+            await self._send(data[start : start + (64 << 10)])
+
+    async def _send(self, part: bytes) -> None:
+        await eventually_async(lambda: self._may_send(self.offset + len(part)), 20)
+        self.lab.inputs.take(NAMESPACE, self.channel.id, self.offset, part)
+        self.offset += len(part)
 
     async def _may_send(self, until: int) -> bool:
         if self.running.done():

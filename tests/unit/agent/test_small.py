@@ -77,7 +77,7 @@ def test_places_are_made_from_the_names() -> None:
     assert run.log == Path("/r/agent/logs/default/c1/2.log")
     assert run.cgroup == "/hythe/h.1/ctr/default-c1"
     assert places.monitors_cgroup == "/hythe/h.1/monitors"
-    assert places.cgroups == ("/hythe/h.1/ctr", "/hythe/h.1/monitors", "/hythe/h.1", "/hythe")
+    assert places.cgroups == ("/hythe/h.1/ctr", "/hythe/h.1/monitors")
 
 
 @pytest.mark.parametrize("host", ["", ".", "..", "a/b"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hythe.errors import InvalidArgument
 from hythe_runtime.agent.model import Record
@@ -88,9 +88,8 @@ class Places:
 
     @property
     def cgroups(self) -> tuple[str, ...]:
-        """The cgroups that this host's containers and monitors lie in, each before its parent."""
-        host = PurePosixPath(self.cgroup)
-        return (f"{host}/ctr", self.monitors_cgroup, str(host), *map(str, host.parents[:-1]))
+        """The cgroups that the agent makes beside those of containers; their parent belongs to the stack."""
+        return f"{self.cgroup}/ctr", self.monitors_cgroup
 
     def container_cgroup(self, namespace: str, container_id: str) -> str:
         """Return the cgroup of a container."""

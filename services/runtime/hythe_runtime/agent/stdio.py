@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 256 << 10
 GIVE_UP_S = 300.0
 LINGER_S = 10.0
+REPEAT_S = 3.0
 RETRY_S = 0.2
 DAMAGED = "some lines of the log were damaged and are left out"
 
@@ -95,7 +96,9 @@ class OutputSender:
         self.told: asyncio.Future[tuple[int, int] | None] = asyncio.get_running_loop().create_future()
         self._wake = asyncio.Event()
         self._exit: Exit | None = None if view.follow else Exit(None)
+        self._mark = False
         self._heard = time.monotonic()
+        self._told_at = 0.0
 
     def credit(self, stream: str, have: int, until: int, *, resend: bool) -> None:
         """Take the receiver's word: it has all below `have`, takes all below `until`, and may want `have` on again."""
@@ -106,7 +109,12 @@ class OutputSender:
         self._wake.set()
 
     def wake(self) -> None:
-        """The log has grown, or the bus is back."""
+        """The log has grown."""
+        self._wake.set()
+
+    def bus_is_back(self) -> None:
+        """Say where each stream is, so that the receiver sees what it missed meanwhile."""
+        self._mark = True
         self._wake.set()
 
     def ended(self, exit: Exit) -> None:
@@ -142,6 +150,8 @@ class OutputSender:
                 return
 
     async def _send(self) -> bool:
+        if self._mark:
+            await self._send_marks()
         sent = False
         for stream in self._streams:
             room = min(stream.room, CHUNK_BYTES)
@@ -160,6 +170,13 @@ class OutputSender:
         if sent:
             await asyncio.sleep(0)
         return sent
+
+    async def _send_marks(self) -> None:
+        """Send an empty chunk of each stream: to a receiver that missed bytes before it, it is a gap."""
+        for stream in self._streams:
+            offset = stream.log.offset
+            await self._transport.send(self._channel.namespace, self._channel.id, stream.name, offset, b"")
+        self._mark = False
 
     async def _withheld(self) -> bool:
         """Tell whether the log has bytes that the receiver gives no credit for."""
@@ -186,22 +203,22 @@ class OutputSender:
 
     def _resolve(self) -> None:
         if not self.told.done():
+            self._told_at = time.monotonic()
             self.told.set_result((self._streams[0].log.offset, self._streams[1].log.offset))
 
     async def _linger(self) -> bool:
-        """Stay for a receiver that missed something; True when it wants bytes again."""
-        limit = time.monotonic() + LINGER_S
-        while any(stream.have < stream.log.offset for stream in self._streams):
-            try:
-                async with asyncio.timeout(max(0.0, limit - time.monotonic())):
-                    await self._wake.wait()
-            except TimeoutError:
-                return False
-            self._wake.clear()
-            for stream in self._streams:
-                if stream.room > 0 and await stream.log.more():
-                    return True
-        return False
+        """Stay for a receiver that missed something; True when it is to be sent something again.
+
+        The end is told again each 3 s to one that is silent since: it may have missed even that.
+        """
+        if self._heard > self._told_at and all(stream.have >= stream.log.offset for stream in self._streams):
+            return False
+        try:
+            async with asyncio.timeout(REPEAT_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return time.monotonic() < self._told_at + LINGER_S
+        return True
 
 
 class Outputs:
@@ -276,9 +293,9 @@ class Outputs:
             sender.credit(stream, have, until, resend=resend)
 
     def bus_is_back(self) -> None:
-        """Wake all senders: what they could not send may go now."""
+        """Tell every receiver where its streams are."""
         for sender in self._senders.values():
-            sender.wake()
+            sender.bus_is_back()
 
     async def close(self) -> None:
         """End all senders."""

@@ -224,7 +224,7 @@ def test_below_the_reserve_create_is_refused_and_stop_still_works(
         os.posix_fallocate(file.fileno(), 0, usage.f_bavail * usage.f_frsize - (2 << 20))
     done = stack.hythe("run", "--rm", image, "true")
     assert done.code == 125
-    assert_clear(done, "space")
+    assert_clear(done, "free", "reserve")
     filler.unlink()
     assert stack.hythe("rm", "-f", "runs").code == 0
     assert_nothing_of_containers(stack)

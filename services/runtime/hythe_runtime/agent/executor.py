@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from hythe import clock, failpoints, tracing
-from hythe.errors import FailedPrecondition, HytheError
+from hythe.errors import DeadlineExceeded, FailedPrecondition, HytheError, Unavailable
 from hythe_runtime.agent.book import Book
 from hythe_runtime.agent.cleanup import Cleaner
 from hythe_runtime.agent.entries import Asked, Created, Ended, Prepared, Removed, Removing, Started
@@ -186,6 +186,8 @@ class Executor:
     async def _remove(self, task: Task, *, release: bool) -> None:
         """Give the bundle back, as soon as its service takes it, and forget the container."""
         await self._cleaner.remove_logs(task.record)
+        if isinstance(task.failure, Unavailable | DeadlineExceeded):
+            task.over()  # the bundle service is away: who asked need not wait until it takes the bundle back
         retry_s = FIRST_RETRY_S
         while release and (failure := await self._cleaner.release(task.record)) is not None:
             log.info("a bundle waits to be released", extra={"id": task.record.id, "cause": failure.message})

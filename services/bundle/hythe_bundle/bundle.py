@@ -92,12 +92,15 @@ class BundleFiles(Protocol):
             ResourceExhausted: the disk is full; nothing is left behind.
         """
 
-    def remove(self, path: Path) -> None:
-        """Remove the directory; nothing happens if it isn't there.
+    def check_unmounted(self, path: Path) -> None:
+        """Return if nothing is mounted in the directory.
 
         Raises:
-            FailedPrecondition: something is mounted in it.
+            FailedPrecondition: something is.
         """
+
+    def remove(self, path: Path) -> None:
+        """Remove the directory; nothing happens if it isn't there. `check_unmounted` comes first."""
 
     def keep_only(self, paths: set[Path]) -> None:
         """Remove all other bundles, but for those in which something is mounted."""
@@ -167,7 +170,7 @@ class Bundles:
         """Remove a bundle and its snapshot; nothing happens if they are gone. No fsync: it may be repeated after a crash.
 
         Raises:
-            FailedPrecondition: something is mounted in it.
+            FailedPrecondition: something is mounted in it, or its root file system anywhere; nothing is removed.
         """
         path = self._files.path(namespace, container_id)
         try:
@@ -176,12 +179,13 @@ class Bundles:
             texts = {}
         if texts and json.loads(texts[_RECORD])["namespace"] != namespace:
             return
-        await asyncio.to_thread(self._files.remove, path)
+        await asyncio.to_thread(self._files.check_unmounted, path)
         if texts:
             try:
                 await self._snapshots.remove(container_id)
             except NotFound:
                 pass  # released by another request meanwhile
+        await asyncio.to_thread(self._files.remove, path)
 
     async def recover(self) -> None:
         """Make the directories on disk those that the records speak of; called once, before the first request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import time
 from collections import Counter
@@ -21,6 +22,8 @@ from hythe_bundle.content import Blobs, LayerReport, LayerState, Origin, Report
 from hythe_bundle.flights import Flights
 from hythe_bundle.images import Layer, UnpackedImage, UnpackedImages, load
 from hythe_bundle.slots import Slots
+
+log = logging.getLogger(__name__)
 
 WORKERS = 2
 ELF_32_LABEL = "elf-32"
@@ -213,6 +216,8 @@ class Unpacker:
                     await self._snapshots.remove(name)
                 except (NotFound, FailedPrecondition):
                     pass  # never made, or something lies on it
+                except HytheError as error:
+                    log.warning("layer %s of a failed unpack stays: %s", name, error.message)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

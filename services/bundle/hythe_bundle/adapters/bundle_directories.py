@@ -45,12 +45,15 @@ class BundleDirectories:
                 remove_tree(path)
             raise disk_errors.of_os(error, "write bundle", self._root) from error
 
-    def remove(self, path: Path) -> None:
-        """See `BundleFiles.remove`."""
+    def check_unmounted(self, path: Path) -> None:
+        """See `BundleFiles.check_unmounted`."""
         if point := mountinfo.mounted_below(path):
             raise FailedPrecondition(
                 f"remove bundle {path.name}: {point} is mounted", next_step=f"stop the container, then unmount {point}"
             )
+
+    def remove(self, path: Path) -> None:
+        """See `BundleFiles.remove`."""
         with disk_errors.translated("remove bundle", self._root):
             remove_tree(path)
 
@@ -60,6 +63,7 @@ class BundleDirectories:
             if path in paths:
                 continue
             try:
+                self.check_unmounted(path)
                 self.remove(path)
                 log.info("removed a bundle without a record", extra={"bundle": str(path)})
             except FailedPrecondition as error:

@@ -96,8 +96,14 @@ class OverlaySnapshotter:
     async def stage(self) -> Stage:
         """See `Snapshotter.stage`."""
         number = next(self._numbers)
-        with disk_errors.translated("make snapshot directory", self._root):
-            await asyncio.to_thread(self._make, number)
+        making = asyncio.ensure_future(asyncio.to_thread(self._make, number))
+        try:
+            with disk_errors.translated("make snapshot directory", self._root):
+                await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])
+            self._remove_later(number)
+            raise
         self._stages[str(number)] = None
         return Stage(str(number), (Mount("bind", str(self._fs(number)), "", ("rw", "rbind")),))
 
@@ -143,7 +149,7 @@ class OverlaySnapshotter:
             await asyncio.wait([commit.ended])
             if not commit.ended.cancelled() and commit.ended.exception() is None:
                 return
-        self._remove_later(int(stage.key))
+        await asyncio.wait([self._remove_later(int(stage.key))])
 
     async def prepare(self, key: str, parent: str, *, labels: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
         """See `Snapshotter.prepare`."""
@@ -225,8 +231,8 @@ class OverlaySnapshotter:
         self._chains.pop(name, None)
         self._remove_later(number)
 
-    def _remove_later(self, number: int) -> None:
-        """Remove a directory without making the caller wait for its size; the next start removes what is left of it."""
+    def _remove_later(self, number: int) -> asyncio.Task[None]:
+        """Remove a directory beside other work; the next start removes what a crash leaves of it."""
 
         async def work() -> None:
             try:
@@ -237,6 +243,7 @@ class OverlaySnapshotter:
         task = asyncio.get_running_loop().create_task(work(), name=f"remove-snapshot-{number}")
         self._removals.add(task)
         task.add_done_callback(self._removals.discard)
+        return task
 
     async def read_file(self, name: str, path: str, most_bytes: int) -> bytes | None:
         """See `Snapshotter.read_file`."""

@@ -7,7 +7,7 @@ import sys
 import time
 
 from hythe.cli import exits, output
-from hythe.errors import HytheError
+from hythe.errors import FailedPrecondition, HytheError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +141,16 @@ def rm_arguments(parser: ArgumentParser) -> None:
 def rm(context: Context) -> int:
     """Remove containers and all that they have; prints what was asked for, one a line."""
     force = context.args.force
-    return _each(context, lambda key: _operate(context, "remove", {"key": key, "force": force}))
+
+    def remove(key: str) -> dict[str, Any]:
+        try:
+            return _operate(context, "remove", {"key": key, "force": force})
+        except FailedPrecondition as error:
+            if not force:
+                error.next_step = f"`hythe stop {key}` first, or `hythe rm -f {key}`"
+            raise
+
+    return _each(context, remove)
 
 
 def _operate(context: Context, verb: str, body: dict[str, Any]) -> dict[str, Any]:

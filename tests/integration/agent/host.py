@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -117,7 +119,7 @@ class AgentHost:
 
     async def _agent_answers(self) -> bool:
         try:
-            await self.list()
+            await self.page()
         except HytheError:
             return False
         return True
@@ -199,7 +201,7 @@ class AgentHost:
         subject = self.subject("container", "inspect")
         return await self.runtime.call(subject, ContainerInspect(id=container_id), ContainerStatus)
 
-    async def list(self) -> AgentPage:
+    async def page(self) -> AgentPage:
         """Ask for all containers."""
         return await self.runtime.call(self.subject("container", "list", ""), AgentList(), AgentPage)
 
@@ -227,7 +229,7 @@ class AgentHost:
         """Wait until a container is removed."""
 
         async def removed() -> bool:
-            return container_id in (await self.list()).gone
+            return container_id in (await self.page()).gone
 
         await eventually_async(removed)
 
@@ -254,6 +256,12 @@ class AgentHost:
         assert [event.number for event in events] == list(range(1, len(events) + 1))
         return [event.topic for event in events]
 
+    def figures(self) -> str:
+        """Return the agent's ``/metrics``."""
+        port = json.loads(self._ready.read_text())["metrics_port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return str(answer.read(), "utf-8")
+
     def processes(self) -> list[int]:
         """Return every process in this host's cgroups."""
         found: set[int] = set()
@@ -277,7 +285,7 @@ class AgentHost:
         if not self.agent_lives():
             self.end_agent()
             self.start_agent()
-        for container in (await self.list()).containers:
+        for container in (await self.page()).containers:
             await self.remove(container.id, container.epoch, container.namespace)
             await self.gone(container.id)
         assert self.end_agent(signal.SIGTERM) == 0, self.log.read_text()

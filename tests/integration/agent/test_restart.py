@@ -58,8 +58,9 @@ async def test_container_that_ended_without_an_agent_has_its_true_exit_code(lab:
     record = (await lab.run("sh", "-c", "sleep 0.2; exit 6", wait=False)).record
     await lab.stop()
     await _until(lambda: lab.places.run_of(record).exit_file.exists())
-    assert record.conmon is not None
-    await _until(lambda: not record.conmon.alive())
+    conmon = record.conmon
+    assert conmon is not None
+    await _until(lambda: not conmon.alive())
     await lab.start()
     await _until(lambda: lab.get(record.id).state == "exited")
     ended = lab.get(record.id)
@@ -72,8 +73,9 @@ async def test_container_with_auto_remove_that_ended_without_an_agent_is_removed
     """`--rm` is the agent's work, whenever it comes to it."""
     record = (await lab.run("sleep", "0.2", wait=False, auto_remove=True)).record
     await lab.stop()
-    assert record.conmon is not None
-    await _until(lambda: not record.conmon.alive())
+    conmon = record.conmon
+    assert conmon is not None
+    await _until(lambda: not conmon.alive())
     await lab.start()
     await lab.gone(record.id)
     assert lab.left_behind() == []
@@ -85,9 +87,10 @@ async def test_monitor_that_died_without_an_agent_is_said_to_be_lost(lab: AgentL
     """No exit code is made up, and the container that nobody watched does not run on."""
     record = (await lab.run("sleep", "100", wait=False)).record
     await lab.stop()
-    assert record.conmon is not None
-    os.kill(record.conmon.pid, signal.SIGKILL)
-    await _until(lambda: not record.conmon.alive())
+    conmon = record.conmon
+    assert conmon is not None
+    os.kill(conmon.pid, signal.SIGKILL)
+    await _until(lambda: not conmon.alive())
     await lab.start()
     await _until(lambda: lab.get(record.id).state == "exited")
     assert lab.get(record.id).exit == Exit(None, "the monitor was lost, exit code unknown")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import urllib.request
 
 import pytest
 
@@ -106,7 +104,7 @@ async def test_detached_container_is_listed_shown_signalled_stopped_and_removed(
     order = host.order("sh", "-c", "trap '' HUP; echo ready; exec sleep 100", wait=False, labels={"a": "b"})
     started = await host.run(order)
     assert started.status == "running"
-    page = await host.list()
+    page = await host.page()
     assert [(c.id, c.status, c.labels) for c in page.containers] == [(order.id, "running", {"a": "b"})]
     assert (page.host, page.next, page.gone) == (HOST, "", [])
     with pytest.raises(NotFound):
@@ -148,7 +146,7 @@ async def test_request_that_comes_too_late_is_not_begun(host: AgentHost) -> None
             begin_before=late,
         ) as operation:
             await operation.wait()
-    assert (await host.list()).containers == []
+    assert (await host.page()).containers == []
 
 
 async def test_error_of_a_command_that_is_missing_crosses_the_bus_whole(host: AgentHost) -> None:
@@ -238,10 +236,7 @@ async def test_metrics_show_containers(host: AgentHost) -> None:
     """The agent serves its figures."""
     host.start_agent()
     await host.run(host.order("sleep", "100", wait=False))
-    ready = json.loads((host.directory / "state" / "services" / "agent.json").read_text())
-    url = f"http://127.0.0.1:{ready['metrics_port']}/metrics"
-    text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
-    assert 'hythe_agent_containers{state="running"} 1.0' in text
+    assert 'hythe_agent_containers{state="running"} 1.0' in await asyncio.to_thread(host.figures)
 
 
 async def test_output_goes_on_after_the_bus_was_restarted(host: AgentHost) -> None:

@@ -26,6 +26,7 @@ MODULES = {
 NAMES = (NATS, *MODULES)
 MAX_LOG_BYTES = 8 << 20
 OOM_SCORE = -500
+_INHERITED_BY_CONTAINERS = ("agent",)
 _PASSED_ON = (
     *("HYTHE_CONFIG", "HYTHE_FAILPOINTS", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_CONFIG"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
@@ -112,7 +113,8 @@ def start(spec: ProcessSpec) -> tuple[ProcessIdentity, int, int]:
             start_new_session=True,
         )
     child.returncode = 0  # reaped by whoever holds the pidfd, never by subprocess
-    _protect_from_oom(child.pid)
+    if spec.name not in _INHERITED_BY_CONTAINERS:
+        _protect_from_oom(child.pid)
     return identify(child.pid) or ProcessIdentity(child.pid, -1, ""), os.pidfd_open(child.pid), begin
 
 

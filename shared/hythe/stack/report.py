@@ -20,8 +20,11 @@ class Report:
         self._pipe = pipe
 
     def line(self, text: str) -> None:
-        """Say one line."""
-        print(text, file=sys.stderr, flush=True)
+        """Say one line; that nobody can take it (a closed terminal, a full disk) stops nothing."""
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            pass
         self._send({"line": text})
 
     def step(self, name: str, pid: int, text: str) -> None:

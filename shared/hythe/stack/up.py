@@ -120,7 +120,7 @@ class Stack:
         self._me = identify(os.getpid())
 
     def run(self) -> int:
-        """Start everything, keep it running until SIGINT or SIGTERM, stop everything; return the exit code.
+        """Start everything, keep it running until SIGINT, SIGTERM or SIGHUP, stop everything; return the exit code.
 
         Raises:
             HytheError: something did not start; what was started is stopped again.
@@ -158,13 +158,13 @@ class Stack:
 
     @contextmanager
     def _signals(self) -> Iterator[int]:
-        """Within the block SIGINT and SIGTERM ask for the end and wake the loop through the descriptor."""
+        """Within the block SIGINT, SIGTERM and SIGHUP ask for the end and wake the loop through the descriptor."""
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
         def stop(number: int, frame: object) -> None:
             self._stopping = True
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         try:
             yield reading
@@ -256,4 +256,7 @@ class Stack:
                 os.close(pidfd)
 
     def _write_down(self, started: dict[str, Started]) -> None:
-        UpFile(self._me, started).write(self._up_path)
+        try:
+            UpFile(self._me, started).write(self._up_path)
+        except OSError as error:
+            self._report.line(f"warning: {self._up_path} cannot be written, a crash now would go unhealed: {error}")

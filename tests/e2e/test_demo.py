@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from scripts.lab.leaks import Places, network_namespaces
 from scripts.lab.stack import Stack
 
@@ -27,6 +29,7 @@ def pids(stack: Stack) -> list[int]:
     return [json.loads(line)["pid"] for line in stack.hythe("status", "--format", "json").stdout.splitlines()]
 
 
+@pytest.mark.time_limit(300)
 def test_demo_works_twice_in_a_row_beside_a_stack_that_is_up(stack: Stack, busybox: str) -> None:
     """Twice: the container's words, the trace of that run over all processes, exit 0, nothing left; the other stack goes on."""
     before, namespaces, running = demo_directories(), network_namespaces(), pids(stack)

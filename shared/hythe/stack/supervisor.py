@@ -216,9 +216,12 @@ class Supervisor:
             self._bury(member)
 
 
-def end_process(pidfd: int, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-    """Send SIGTERM and, after `timeout_s`, SIGKILL; return when the process has ended, False if it had to be killed."""
-    for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, STOP_TIMEOUT_S)):
+def end_process(pidfd: int, *, timeout_s: float | None = None) -> bool:
+    """Send SIGTERM and, after `timeout_s` (10 s), SIGKILL; return when it has ended, False if it had to be killed."""
+    for number, wait_s in (
+        (signal.SIGTERM, STOP_TIMEOUT_S if timeout_s is None else timeout_s),
+        (signal.SIGKILL, STOP_TIMEOUT_S),
+    ):
         try:
             signal.pidfd_send_signal(pidfd, number)
         except ProcessLookupError:

@@ -23,11 +23,12 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from hythe import __version__, subjects, tracing
-from hythe.errors import HytheError
+from hythe.errors import HytheError, NotFound
 from hythe.tracing import Kind, Span, Value
 
 FLUSH_INTERVAL_S = 0.1
 MAX_BUFFERED_SPANS = 20_000
+MAX_STATUS_CHARACTERS = 500
 
 _KINDS = {
     "internal": SpanKind.INTERNAL,
@@ -55,7 +56,12 @@ class _OtelSpan:
 
 
 class SpanOutbox(SpanProcessor):
-    """Collects ended spans and publishes them by trace; thread-safe, bounded."""
+    """Collects ended spans and publishes them by trace; thread-safe, bounded.
+
+    Attributes:
+        dropped: spans that found no room.
+        wake: called, by whichever thread ended the span, when there is something to publish after there was nothing.
+    """
 
     def __init__(self, service: str, host: str) -> None:
         self._service = service
@@ -66,6 +72,7 @@ class SpanOutbox(SpanProcessor):
         self._namespaces: dict[str, str] = {}
         self._buffered = 0
         self.dropped = 0
+        self.wake: Callable[[], object] = lambda: None
 
     def on_start(self, span: SdkSpan, parent_context: otel_context.Context | None = None) -> None:
         trace_id = format(span.get_span_context().trace_id, "032x")
@@ -86,8 +93,11 @@ class SpanOutbox(SpanProcessor):
             if self._buffered >= MAX_BUFFERED_SPANS:
                 self.dropped += 1
                 return
+            first = not self._buffered
             self._buffered += 1
             self._ended.setdefault((namespace, trace_id), []).append(span)
+        if first:
+            self.wake()
 
     async def flush(self, publish: Publish) -> None:
         """Publish what has ended; what cannot be published now is kept for the next time."""
@@ -118,6 +128,12 @@ class SpanOutbox(SpanProcessor):
             "spans": [_span_to_json(span) for span in spans],
         }
         return json.dumps(message, separators=(",", ":")).encode()
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, HytheError) and error.cause:
+        return f"{error.message}: {error.cause}"
+    return str(error)
 
 
 def _context(span: ReadableSpan) -> trace.SpanContext:
@@ -159,7 +175,8 @@ class Telemetry:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # 90 ms, rarely wanted
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-            self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+            exporter = OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces")
+            self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("hythe", __version__)
         self._propagator = TraceContextTextMapPropagator()
         self._task: asyncio.Task[None] | None = None
@@ -180,8 +197,13 @@ class Telemetry:
             except asyncio.CancelledError:
                 span.set_status(StatusCode.ERROR, "cancelled")
                 raise
+            except NotFound:
+                span.set_attribute(
+                    "hythe.code", NotFound.code
+                )  # an answer, not a fault: who asked decides what it means
+                raise
             except BaseException as error:
-                span.set_status(StatusCode.ERROR, str(error)[:500])
+                span.set_status(StatusCode.ERROR, _text(error)[:MAX_STATUS_CHARACTERS])
                 raise
 
     def inject(self, headers: dict[str, str]) -> None:
@@ -194,20 +216,27 @@ class Telemetry:
         return format(context.trace_id, "032x") if context.is_valid else ""
 
     def start(self, publish: Publish) -> None:
-        """Begin to publish ended spans each 100 ms with `publish`."""
+        """Begin to publish ended spans with `publish`, at the latest 100 ms after their end; idle while there are none."""
         self._publish = publish
-        self._task = asyncio.get_running_loop().create_task(self._flush_for_ever(), name="span-flush")
+        loop, waiting = asyncio.get_running_loop(), asyncio.Event()
+        self.outbox.wake = lambda: loop.call_soon_threadsafe(waiting.set)
+        waiting.set()
+        self._task = loop.create_task(self._flush_for_ever(waiting), name="span-flush")
 
-    async def _flush_for_ever(self) -> None:
+    async def _flush_for_ever(self, waiting: asyncio.Event) -> None:
         assert self._publish is not None
         while True:
+            await waiting.wait()
             await asyncio.sleep(FLUSH_INTERVAL_S)
+            waiting.clear()
+            await self.outbox.flush(self._publish)
             if not self.outbox.empty:
-                await self.outbox.flush(self._publish)
+                waiting.set()  # the bus was away: try again
 
     async def stop(self) -> None:
         """Publish what is left and end; exporters get their own time limit."""
         if self._task is not None:
+            self.outbox.wake = lambda: None
             self._task.cancel()
         if self._publish is not None and not self.outbox.empty:
             await self.outbox.flush(self._publish)

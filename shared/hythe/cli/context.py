@@ -80,9 +80,13 @@ class Context:
         self.note(hythe__exit_code=code)
         if error is not None:
             self._trace.root.fail(error.message)
+        message = self._trace.message(self.settings.host)
+        if self.settings.otlp_endpoint:
+            from hythe.client.otlp import export
+
+            export(self.settings.otlp_endpoint, message)
         try:
-            subject = subjects.span(self.namespace, self._trace.trace_id, root=True)
-            self._bus.publish(subject, self._trace.message(self.settings.host))
+            self._bus.publish(subjects.span(self.namespace, self._trace.trace_id, root=True), message)
             self._bus.flush(0.3)
         except HytheError:
             return ""  # a trace that cannot be sent never fails a command

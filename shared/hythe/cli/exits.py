@@ -1,4 +1,4 @@
-"""The exit codes of `hythe`: one table, shown by ``hythe --help`` and documented in docs/exit-codes.md."""
+"""The exit codes of `hythe`: one table, shown by ``hythe --help`` and documented in docs/errors.md."""
 
 from __future__ import annotations
 

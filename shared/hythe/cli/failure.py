@@ -15,9 +15,9 @@ def render(error: HytheError, elapsed_s: float, trace_id: str) -> str:
         elapsed_s: seconds since the command began.
         trace_id: the trace that shows it, empty where none was stored.
     """
-    where = f" on {error.host}" if error.host and error.host not in error.message else ""
-    phase = f' in phase "{error.phase}"' if error.phase else ""
-    lines = [f"error: {error.message}{where}{phase} after {elapsed_s:.2f} s"]
+    facts = [f"on {error.host}"] if error.host and error.host not in error.message else []
+    facts += [f'in phase "{error.phase}"'] if error.phase else []
+    lines = [f"error: {error.message} ({', '.join([*facts, f'after {elapsed_s:.2f} s'])})"]
     if error.cause:
         first, *rest = error.cause.strip().splitlines() or [""]
         lines.append(f"  cause: {first}")

@@ -20,7 +20,8 @@ WORDS = {
     "unpacking": "Unpacking",
     "unpacked": "Unpacked",
 }
-ORDER = tuple(WORDS)
+RANK = {"waiting": 0, "fetching": 1, "verifying": 2, "fetched": 3, "exists": 3, "unpacking": 4, "unpacked": 5}
+"""Fetching and unpacking overlap and report apart; what is shown of a layer never goes back to a lower rank."""
 
 
 class Layer:
@@ -44,6 +45,10 @@ class Layer:
         return f"{text} {size(self.total_bytes)}"
 
 
+def _rank(state: str) -> int:
+    return RANK.get(state, -1)
+
+
 class Lines:
     """Plain progress: one line for each change of a layer's state; none at all without `out`."""
 
@@ -53,7 +58,7 @@ class Lines:
 
     def layer(self, digest: str, state: str, done_bytes: int, total_bytes: int) -> None:
         """Take one report."""
-        if self._out is None or self._states.get(digest) == state:
+        if self._out is None or _rank(state) <= _rank(self._states.get(digest, "")):
             return
         self._states[digest] = state
         print(Layer(digest, state, done_bytes, total_bytes).line(moving=False), file=self._out, flush=True)
@@ -63,10 +68,7 @@ class Lines:
 
 
 class Screen:
-    """Progress on a terminal: one line a layer, drawn again in place.
-
-    Fetching and unpacking overlap and report apart; what is shown of a layer never goes back to an earlier state.
-    """
+    """Progress on a terminal: one line a layer, drawn again in place."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -77,7 +79,7 @@ class Screen:
     def layer(self, digest: str, state: str, done_bytes: int, total_bytes: int) -> None:
         """Take one report; draws at most ten times a second."""
         known = self._layers.get(digest)
-        if known is not None and state in ORDER and ORDER.index(state) < ORDER.index(known.state):
+        if known is not None and _rank(state) < _rank(known.state):
             return
         self._layers[digest] = Layer(digest, state, done_bytes, total_bytes)
         if time.monotonic() - self._at >= REDRAW_S:

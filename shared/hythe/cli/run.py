@@ -47,7 +47,7 @@ def run_arguments(parser: ArgumentParser) -> None:
     add("--plain-http", action="store_true", help="the registry speaks HTTP without TLS")
     add("--trace", action="store_true", help="show the trace of this run on stderr afterwards")
     add("image", metavar="IMAGE", help="reference of the image")
-    add("command", metavar="COMMAND ...", nargs="...", help="command and its arguments, in place of the image's")
+    add("command", metavar="COMMAND", nargs="...", help="command and its arguments, in place of the image's")
 
 
 def run(context: Context) -> int:
@@ -86,6 +86,7 @@ def request_body(container: str, args: Namespace) -> dict[str, Any]:
             "stop_signal": args.stop_signal,
             "stop_timeout_s": args.stop_timeout,
         },
+        "host": args.setting_host or "",
         "wait": not args.detach,
         "pull": args.pull,
         "plain_http": args.plain_http,

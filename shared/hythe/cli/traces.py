@@ -8,6 +8,7 @@ import sys
 import time
 
 from hythe.cli import exits, output
+from hythe.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +23,22 @@ DEFAULT_LIMIT = 20
 
 def trace_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe trace`."""
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="ls|show")
-    listing = verbs.add_parser("ls", help="list the traces of the last 24 h, newest first")
-    listing.add_argument("--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help=f"at most N ({DEFAULT_LIMIT})")
-    listing.add_argument("-q", "--quiet", action="store_true", help="only ids")
-    showing = verbs.add_parser("show", help="show one trace as a waterfall")
-    showing.add_argument("id", metavar="ID|last", help="beginning of its id, or `last`")
+    parser.description = "ls: list the traces of the last 24 h, newest first. show: one trace as a waterfall."
+    parser.add_argument("verb", choices=("ls", "show"))
+    parser.add_argument("id", nargs="?", metavar="ID|last", help="with show: beginning of a trace id, or `last`")
+    parser.add_argument(
+        "--limit", type=int, default=DEFAULT_LIMIT, metavar="N", help=f"with ls: at most N ({DEFAULT_LIMIT})"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="with ls: only ids")
 
 
 def trace(context: Context) -> int:
     """List traces, or show one."""
-    return _list(context) if context.args.verb == "ls" else _show(context)
+    listing = context.args.verb == "ls"
+    if listing == bool(context.args.id):
+        wanted = "`trace ls` takes no id" if listing else "`trace show` needs the beginning of an id, or `last`"
+        raise InvalidArgument(f"read the command line: {wanted}", next_step="`hythe trace ls` lists the ids")
+    return _list(context) if listing else _show(context)
 
 
 def _list(context: Context) -> int:

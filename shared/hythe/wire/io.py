@@ -2,9 +2,11 @@
 
 A chunk is a raw payload on ``io.<ns>.<host>.<channel>.stdout|stderr`` with the header ``hythe-offset``: the offset of
 its first byte in that stream. The receiver publishes `Credit` on ``….credit``; the sender never sends a byte at or
-beyond the granted offset. ``….end`` carries `IoEnd`. Towards the container: ``….stdin`` chunks with the same header, an empty chunk is end of
-file; the agent publishes the `Credit` of ``stdin`` on ``….credit`` too, the first one as soon as it can take any. Both
-sides ignore credit for streams that they don't send.
+beyond the granted offset. ``….end`` carries `IoEnd`.
+
+Towards the container: ``….stdin`` chunks with the same header, an empty chunk is end of file; the agent publishes the
+`Credit` of ``stdin`` on ``….credit`` too, the first one as soon as it can take any. Both sides ignore credit for
+streams that they don't send.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hythe import durable, logs, settings
 from hythe.bus.connection import Bus
@@ -59,6 +60,9 @@ def serve(service: str, build: Build, *, owns_directory: bool = True) -> None:
         detail = f": {error.cause}" if error.cause else ""
         log.error("%s%s", error.message, detail, extra={"next_step": error.next_step})
         sys.exit(1)
+    except Exception:  # the process: what nobody foresaw still becomes a line of the log
+        log.exception("a fault of hythe-%s", service)
+        sys.exit(1)
 
 
 async def _serve(service: str, build: Build, loaded: Settings, owns_directory: bool) -> int:
@@ -72,15 +76,21 @@ async def _serve(service: str, build: Build, loaded: Settings, owns_directory: b
     metrics.serve()
     telemetry = Telemetry(service, loaded.host, loaded.otlp_endpoint)
     metrics.spans_dropped.set_function(lambda: telemetry.outbox.dropped)
-    bus = await Bus.connect(loaded, service, metrics)
+    bus = await _first(Bus.connect(loaded, service, metrics), stopping.wait())
+    if not isinstance(bus, Bus):
+        return 0
     telemetry.start(bus.publish)
     process = Process(loaded, bus, metrics, directory, new_id(), os.getpid())
     ready_file = loaded.state / "services" / f"{service}.json"
+    code = 0
     try:
         async with build(process):
             _write_ready(ready_file, service, process)
             log.info("ready", extra={"metrics_port": metrics.port, "instance": process.instance})
-            await stopping.wait()
+            said = await _first(bus.wait_closed(), stopping.wait())
+            if isinstance(said, str):
+                code = 1
+                log.error("the bus closed the connection for good", extra={"cause": said})
             log.info("stopping")
             ready_file.unlink(missing_ok=True)
     finally:
@@ -88,7 +98,18 @@ async def _serve(service: str, build: Build, loaded: Settings, owns_directory: b
         await bus.close()
         if lock is not None:
             lock.release()
-    return 0
+    return code
+
+
+async def _first(*works: Coroutine[Any, Any, object]) -> object:
+    """Return the result of the work that ends first; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task in done).result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _write_ready(path: Path, service: str, process: Process) -> None:

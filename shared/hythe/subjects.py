@@ -247,3 +247,12 @@ def inbox_prefix(key_name: str) -> str:
 def is_inbox(reply: str) -> bool:
     """Tell whether a reply subject is an inbox; requests with any other reply subject are dropped (ARCHITECTURE §3 †)."""
     return reply.startswith("_INBOX.") and "*" not in reply and ">" not in reply
+
+
+def may_answer(subject: str, reply: str) -> bool:
+    """Tell whether the answer to a request on `subject` may go to `reply`: an inbox, and on ``rpc`` the caller's own.
+
+    Else a caller could have a service's answer delivered to what another key waits for.
+    """
+    parts = subject.split(".")
+    return is_inbox(reply) and (parts[2:3] != ["rpc"] or reply.split(".")[1:2] == parts[4:5])

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from hythe import __version__, subjects
-from hythe.bus.connection import Message, Subscription
 from hythe.bus.endpoint import Endpoint
+from hythe.bus.message import Message, Subscription
+from hythe.bus.replies import Answer, send
 from hythe.process_runner import Process
 
 
 class Discovery:
     """Answers for one service of one process."""
 
-    def __init__(self, process: Process, service: str, endpoints: Collection[Endpoint]) -> None:
+    def __init__(self, process: Process, service: str, endpoints: Callable[[], Sequence[Endpoint]]) -> None:
         self._process = process
         self._service = service
         self._endpoints = endpoints
@@ -46,8 +47,8 @@ class Discovery:
     def _answer_with(self, body: Callable[[], dict[str, object]]) -> Callable[[Message], None]:
         def answer(message: Message) -> None:
             if subjects.is_inbox(message.reply):
-                data = json.dumps(body()).encode()
-                task = asyncio.get_running_loop().create_task(self._process.bus.publish(message.reply, data))
+                answer = Answer("ok", json.dumps(body()).encode())
+                task = asyncio.get_running_loop().create_task(send(self._process.bus, message.reply, answer))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -81,7 +82,7 @@ class Discovery:
                 "queue_group": self._service if e.scope == "any" else "",
                 "metadata": {},
             }
-            for e in self._endpoints
+            for e in self._endpoints()
         ]
         return {**self._identity("info"), "description": f"Hythe {self._service}", "endpoints": endpoints}
 
@@ -97,7 +98,7 @@ class Discovery:
                 "processing_time": e.figures.processing_ns,
                 "average_processing_time": e.figures.processing_ns // max(1, e.figures.requests),
             }
-            for e in self._endpoints
+            for e in self._endpoints()
         ]
         return {**self._identity("stats"), "started": self._started, "endpoints": endpoints}
 

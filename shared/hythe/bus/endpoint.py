@@ -32,6 +32,14 @@ class Figures:
     last_error: str = ""
     processing_ns: int = 0
 
+    def note(self, code: str, elapsed_s: float) -> None:
+        """Count one request that was answered with `code` after `elapsed_s` seconds."""
+        self.requests += 1
+        self.processing_ns += int(elapsed_s * 1e9)
+        if code != "ok":
+            self.errors += 1
+            self.last_error = code
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

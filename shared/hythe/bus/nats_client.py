@@ -1,0 +1,97 @@
+"""nats-py made fit for what others may send: a malformed message is dropped, and never the connection.
+
+nats-py's own parser stops reading for good at a subject that is no UTF-8, and resets the connection at one that holds a
+vertical tab: nats-server passes both on, so whoever may publish one subject could have cut off a service.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import nats.aio.client
+from nats.errors import ProtocolError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, AWAITING_MSG_PAYLOAD, Parser
+
+MAX_LINE_BYTES = 64 << 10
+_CRLF = b"\r\n"
+
+
+class LineParser(Parser):
+    """Splits the server's lines at blanks alone, as the server does.
+
+    Spec: NATS client protocol, "MSG", "HMSG".
+    """
+
+    def __init__(self, client: nats.aio.client.Client, malformed: Callable[[], None]) -> None:
+        """Make a parser for `client`; `malformed` is called for each message that is dropped."""
+        super().__init__(client)
+        self._malformed = malformed
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take the next bytes and hand what they complete to the client.
+
+        Raises:
+            ProtocolError: the server does not speak the protocol.
+        """
+        self.buf.extend(data)
+        while self.buf:
+            if self.state == AWAITING_MSG_PAYLOAD:
+                if len(self.buf) < self.needed + len(_CRLF):
+                    return
+                await self._message()
+                continue
+            end = self.buf.find(_CRLF)
+            if end < 0:
+                if len(self.buf) > MAX_LINE_BYTES:
+                    raise ProtocolError("nats: a line without end")
+                return
+            line = bytes(self.buf[:end])
+            del self.buf[: end + len(_CRLF)]
+            await self._line(line)
+
+    async def _line(self, line: bytes) -> None:
+        word, _, rest = line.partition(b" ")
+        word = word.upper()
+        if word in (b"MSG", b"HMSG"):
+            self._expect(rest.split(b" "), with_headers=word == b"HMSG")
+        elif word == b"PING":
+            await self.nc._process_ping()
+        elif word == b"PONG":
+            await self.nc._process_pong()
+        elif word == b"-ERR":
+            await self.nc._process_err(rest.decode(errors="replace").strip().lower())
+        elif word == b"INFO":
+            await self.nc._process_info(json.loads(rest))
+        elif word != b"+OK":
+            raise ProtocolError("nats: unknown protocol")
+
+    def _expect(self, parts: list[bytes], *, with_headers: bool) -> None:
+        sizes = 2 if with_headers else 1
+        try:
+            subject, sid, *reply = parts[:-sizes]
+            self.header_needed = int(parts[-2]) if with_headers else 0
+            self.needed = int(parts[-1])
+            self.msg_arg = {"subject": subject, "sid": int(sid), "reply": reply[0] if reply else b""}
+        except (ValueError, IndexError) as error:
+            raise ProtocolError("nats: malformed MSG") from error
+        self.state = AWAITING_MSG_PAYLOAD
+
+    async def _message(self) -> None:
+        argument, headers_end, end = self.msg_arg, self.header_needed, self.needed
+        headers, payload = bytes(self.buf[:headers_end]), bytes(self.buf[headers_end:end])
+        del self.buf[: end + len(_CRLF)]
+        self.state, self.header_needed = AWAITING_CONTROL_LINE, 0
+        try:
+            await self.nc._process_msg(argument["sid"], argument["subject"], argument["reply"], payload, headers)
+        except (ValueError, IndexError):  # subject, reply or headers cannot be decoded
+            self._malformed()
+
+
+class RobustClient(nats.aio.client.Client):
+    """A client that no message can stop."""
+
+    def __init__(self, malformed: Callable[[], None]) -> None:
+        """Make a client that is not connected; `malformed` is called for each message that is dropped."""
+        super().__init__()
+        self._ps = LineParser(self, malformed)

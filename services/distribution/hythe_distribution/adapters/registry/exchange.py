@@ -144,7 +144,7 @@ def exchange(
         Cancelled: the cancellation came first.
     """
     with tracing.span(
-        f"registry {method}",
+        f"registry {method}{_asked_for(target)}",
         kind="client",
         http__request__method=method,
         server__address=endpoint.host,
@@ -195,6 +195,12 @@ def _send(
         forget()
         connection.close()
         raise
+
+
+def _asked_for(target: str) -> str:
+    """Return what a request's target asks for as a word of a span's name: manifest, blob, or nothing."""
+    segment = target.partition("?")[0].rpartition("/")[0].rpartition("/")[2]
+    return {"manifests": " manifest", "blobs": " blob"}.get(segment, "")
 
 
 def _content_length(raw: http.client.HTTPResponse) -> int | None:

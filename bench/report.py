@@ -1,0 +1,77 @@
+"""How figures are shown: medians with their p99, ratios, and whether each target was met."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Times of one thing in seconds, of interleaved runs."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    def quantile(self, share: float) -> float:
+        """Return the value that `share` of all runs stay at or below, in milliseconds."""
+        ordered = sorted(self.seconds)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One figure beside its target; without a target the figure is only told."""
+
+    what: str
+    value: float
+    unit: str
+    target: float | None = None
+
+    def line(self) -> str:
+        """Return it as a line of the report."""
+        text = f"  {self.what:<58} {self.value:8.2f} {self.unit}"
+        if self.target is None:
+            return text
+        met = "met" if self.value <= self.target else "MISSED"
+        return f"{text:<78} target ≤ {self.target:g}: {met}"
+
+
+def show(series: Sequence[Series], verdicts: Sequence[Verdict], notes: Sequence[str]) -> None:
+    """Print the report."""
+    print(f"\n  {'':<44}{'runs':>5}{'p50 ms':>10}{'p99 ms':>10}")
+    for one in series:
+        print(f"  {one.name:<44}{len(one.seconds):>5}{one.quantile(0.5):>10.1f}{one.quantile(0.99):>10.1f}")
+    print()
+    for verdict in verdicts:
+        print(verdict.line())
+    for note in notes:
+        print(f"  note: {note}")
+
+
+def save(
+    path: Path,
+    series: Sequence[Series],
+    verdicts: Sequence[Verdict],
+    details: Mapping[str, object],
+    notes: Sequence[str],
+) -> None:
+    """Write all figures as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "series": {
+            one.name: {"p50_ms": one.quantile(0.5), "p99_ms": one.quantile(0.99), "seconds": one.seconds}
+            for one in series
+        },
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "details": details,
+        "notes": list(notes),
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")

@@ -45,6 +45,22 @@ async def test_killed_before_the_start_leaves_nothing(host: AgentHost, point: st
         await host.run(order)
 
 
+@pytest.mark.parametrize("point", BEFORE_START)
+async def test_failure_at_any_step_is_undone_before_the_answer(host: AgentHost, point: str) -> None:
+    """Whatever step fails: the error is the answer, and by then nothing is left."""
+    host.start_agent(HYTHE_FAILPOINTS=f"{point}=error(no luck)")
+    order = host.order("sleep", "100")
+    with pytest.raises(HytheError, match="no luck") as caught:
+        await host.run(order)
+    assert caught.value.outcome == "not started"
+    assert host.left_behind() == []
+    assert host.bundles == set()
+    assert order.id in (await host.page()).gone
+    created = point == "agent.after_create"
+    expected = ["/tasks/create", "/tasks/exit", "/tasks/delete"] if created else []
+    assert await host.topics(order.id, 3) == expected if created else await host.events(order.id) == []
+
+
 @pytest.mark.parametrize("point", AFTER_START)
 async def test_killed_after_the_start_keeps_the_container_and_its_exit(host: AgentHost, point: str) -> None:
     """A container that was started is on record with its true exit code, whenever the agent died."""

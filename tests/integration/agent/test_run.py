@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hythe.errors import Conflict, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from hythe_runtime.agent.adapters import programs
 from hythe_runtime.agent.model import Bundle, Epoch, Intent, Mount
 from tests.fakes.bundles import FakeBundles
 from tests.fixtures.agents import NAMESPACE, AgentLab, process_exists
@@ -352,6 +354,28 @@ async def test_container_runs_with_an_ordinary_umask(lab: AgentLab) -> None:
     over = lab.channel()
     await lab.run("sh", "-c", "umask", channel=over, auto_remove=True)
     assert (await lab.received(over)).streams["stdout"] == b"0022\n"
+
+
+async def test_container_has_the_limits_that_the_agent_was_started_with(lab: AgentLab) -> None:
+    """The agent raises its own limit of open files, not the container's."""
+    over = lab.channel()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    programs.raise_descriptor_limit()
+    try:
+        await lab.run("sh", "-c", "ulimit -n", channel=over, auto_remove=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert int((await lab.received(over)).streams["stdout"]) == before[0]
+
+
+async def test_many_containers_at_once_neither_fail_nor_leak(lab: AgentLab) -> None:
+    """Thirty containers of one namespace that start and end together don't stand in each other's way."""
+    everybody = await asyncio.gather(*(lab.run("sh", "-c", f"exit {n}", auto_remove=True) for n in range(30)))
+    assert [s.record.exit.code for s in everybody if s.record.exit] == list(range(30))
+    for status in everybody:
+        await lab.gone(status.record.id)
+    assert lab.left_behind() == []
+    assert lab.bundles.prepared == set()
 
 
 async def test_lost_monitor_ends_the_container_with_an_unknown_code(lab: AgentLab) -> None:

@@ -82,6 +82,7 @@ class Adoption:
             task.monitor = self._monitors.adopt(self._places.run_of(record), identity)
         if record.exit is not None:
             task.exit.set_result(record.exit)
+            task.stopped.set()
         task.launched.set()
         if action == "keep":
             task.cleaned.set()

@@ -64,10 +64,15 @@ class Executor:
     async def watch(self, task: Task) -> None:
         """Wait for the end of a started container and clear up after it; one with ``auto_remove`` is removed."""
         assert task.monitor is not None
-        with tracing.span("container running", container__id=task.record.id):
-            await task.monitor.ended()
+        await task.monitor.ended()
+        task.stopped.set()
         exit, at = task.monitor.exit()
-        await self.end(task, exit, at)
+        if task.waiters:
+            await self.end(task, exit, at)
+            return
+        tracing.namespace.set(task.record.intent.namespace)
+        with tracing.span("container ended", parent={}, container__id=task.record.id):
+            await self.end(task, exit, at)
 
     async def end(self, task: Task, exit: Exit, at: str) -> None:
         """Record how a container ended, and clear up after it."""
@@ -87,7 +92,7 @@ class Executor:
         await asyncio.sleep(ANSWER_FIRST_S)
         await self._clear(task)
         if task.record.state == "removing":
-            await self._remove(task, release=True)
+            await self._remove(task)
 
     async def remove(self, task: Task) -> None:
         """Remove a container that has ended and was cleared up after."""
@@ -96,7 +101,7 @@ class Executor:
 
     async def undo(self, task: Task, reason: str) -> None:
         """Take away what was begun of a container that was never started."""
-        task.abort(reason)
+        tracing.namespace.set(task.record.intent.namespace)
         await self._undo(task, FailedPrecondition(reason))
 
     async def _create(self, task: Task) -> None:
@@ -111,7 +116,7 @@ class Executor:
             task.launched.set()
             bundle = await _unless_aborted(task, preparing)
         finally:
-            await _drop(preparing)
+            task.bundle_possible = await _drop(preparing)
         self._book.note(Prepared(intent.id, bundle))
         with tracing.span("mount", container__id=intent.id):
             await self._mounts.mount(bundle)
@@ -155,10 +160,11 @@ class Executor:
     async def _undo(self, task: Task, error: HytheError) -> None:
         """Take away all that was begun; who asked is told when nothing is left."""
         if task.record.id not in self._book.ledger.records:
+            if task.bundle_possible:
+                await self._cleaner.release(task.record)
             task.never_was(error)
             return
         record = self._book.ledger.records[task.record.id]
-        made_nothing = record.bundle is None and error.outcome != "unknown" and not task.abort_reason.done()
         error.outcome = "not started"  # whatever was begun is undone before anybody hears of it
         task.failure = error
         now = clock.now_rfc3339()
@@ -171,7 +177,7 @@ class Executor:
         with tracing.span("undo", container__id=record.id):
             self._close_input(task)
             await self._clear(task)
-            await self._remove(task, release=not made_nothing)
+            await self._remove(task)
 
     async def _clear(self, task: Task) -> None:
         """Take away what the run has on the host, until it is gone."""
@@ -181,15 +187,16 @@ class Executor:
             task.cleaned.set()
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
+        task.stuck = None
         task.monitor = None
 
-    async def _remove(self, task: Task, *, release: bool) -> None:
+    async def _remove(self, task: Task) -> None:
         """Give the bundle back, as soon as its service takes it, and forget the container."""
         await self._cleaner.remove_logs(task.record)
         if isinstance(task.failure, Unavailable | DeadlineExceeded):
             task.over()  # the bundle service is away: who asked need not wait until it takes the bundle back
         retry_s = FIRST_RETRY_S
-        while release and (failure := await self._cleaner.release(task.record)) is not None:
+        while task.bundle_possible and (failure := await self._cleaner.release(task.record)) is not None:
             log.info("a bundle waits to be released", extra={"id": task.record.id, "cause": failure.message})
             task.over()
             await asyncio.sleep(retry_s)
@@ -198,12 +205,12 @@ class Executor:
         task.over()
 
 
-async def _drop(work: asyncio.Future[Bundle]) -> None:
-    """End `work`, whatever comes of it."""
-    work.cancel()
-    await asyncio.wait([work])
-    if not work.cancelled():
-        work.exception()
+async def _drop(preparing: asyncio.Future[Bundle]) -> bool:
+    """End the making of a bundle, whatever comes of it; tell whether there may be one."""
+    preparing.cancel()
+    await asyncio.wait([preparing])
+    failure = None if preparing.cancelled() else preparing.exception()
+    return not (isinstance(failure, HytheError) and failure.outcome != "unknown")
 
 
 async def _unless_aborted(task: Task, work: asyncio.Future[Bundle]) -> Bundle:

@@ -91,8 +91,10 @@ class Ledger:
 
     def _bury(self, tombstone: Tombstone) -> None:
         self.tombstones[tombstone.id] = tombstone
-        while len(self.tombstones) > MAX_TOMBSTONES:
-            del self.tombstones[next(iter(self.tombstones))]
+        oldest = next(iter(self.tombstones.values()))
+        while len(self.tombstones) > MAX_TOMBSTONES or oldest.at_s <= tombstone.at_s - TOMBSTONE_S:
+            del self.tombstones[oldest.id]
+            oldest = next(iter(self.tombstones.values()))
 
     def snapshot(self, now_s: int) -> list[Entry]:
         """Return entries that add up to this ledger, without tombstones older than 7 days."""

@@ -144,7 +144,7 @@ class Files(Protocol):
         """Point the run directory at the bundle."""
 
     async def remove_run(self, place: RunPlace) -> None:
-        """Remove a run directory, and the container's and namespace's that are empty then."""
+        """Remove a run directory, and the container's above it if that is empty then."""
 
     async def remove_logs(self, namespace: str, container_id: str) -> None:
         """Remove a container's logs."""

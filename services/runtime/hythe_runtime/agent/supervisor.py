@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from hythe import tracing
 from hythe.errors import Conflict, DeadlineExceeded, FailedPrecondition, HytheError, Internal, NotFound
 from hythe_runtime.agent import states
 from hythe_runtime.agent.book import Book
@@ -83,8 +84,17 @@ class Supervisor:
             raise task.failure or FailedPrecondition(f"run {intent.name}: {task.record.reason}")
         started(self._status(task))
         if wait:
-            await asyncio.shield(task.exit)
+            await self._wait_for_end(task)
         return self._status(task)
+
+    async def _wait_for_end(self, task: Task) -> None:
+        task.waiters += 1
+        try:
+            with tracing.span("container running", container__id=task.record.id):
+                await task.stopped.wait()
+            await asyncio.shield(task.exit)
+        finally:
+            task.waiters -= 1
 
     async def _send_output(self, task: Task, channel: Channel) -> None:
         await task.launched.wait()
@@ -214,10 +224,13 @@ class Supervisor:
 
     async def close(self) -> None:
         """Let what is being made or removed come to its end, for at most 5 s, and stop watching; containers go on."""
-        works = {task.work for task in self._tasks.values() if task.work is not None and not task.work.done()}
-        watching = {task.work for task in self._tasks.values() if task.record.state == "running"} & works
-        if works - watching:
-            await asyncio.wait(works - watching, timeout=STOPPING_WITHIN_S)
+        busy = [task for task in self._tasks.values() if task.work is not None and not task.work.done()]
+        works = {task.work for task in busy if task.work is not None}
+        short = {
+            task.work for task in busy if task.work and task.record.state != "running" and not task.cleaned.is_set()
+        }
+        if short:
+            await asyncio.wait(short, timeout=STOPPING_WITHIN_S)
         for work in works:
             work.cancel()
         if works:

@@ -20,7 +20,10 @@ class Task:
         work: what creates, watches or removes it now.
         failure: why it could not be created.
         stuck: what stood in the way of clearing up after it, the last time.
+        bundle_possible: the bundle service may have made a bundle for it.
         launched: its run directory and log are there.
+        stopped: its monitor is gone; how it ended is being written down.
+        waiters: how many requests wait for its end.
         exit: how it ended; cancelled when it never began.
         cleaned: nothing of it is left on the host, but perhaps its bundle.
     """
@@ -34,7 +37,10 @@ class Task:
         self.work: asyncio.Task[None] | None = None
         self.failure: HytheError | None = None
         self.stuck: HytheError | None = None
+        self.bundle_possible = True
         self.launched = asyncio.Event()
+        self.stopped = asyncio.Event()
+        self.waiters = 0
         self.cleaned = asyncio.Event()
         self.exit: asyncio.Future[Exit] = loop.create_future()
         self.abort_reason: asyncio.Future[str] = loop.create_future()
@@ -47,6 +53,7 @@ class Task:
         """Note a change, and wake who waited for it."""
         self.record = record
         if record.exit is not None and not self.exit.done():
+            self.stopped.set()
             self.exit.set_result(record.exit)
         waiting, self._waiting = self._waiting, []
         for wanted, future in waiting:

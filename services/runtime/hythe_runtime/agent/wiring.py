@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from hythe import subjects
 from hythe.bus.service import Service
 from hythe.process_runner import Process
+from hythe_runtime.agent.adapters import programs
 from hythe_runtime.agent.adapters.attach import ConmonAttacher
 from hythe_runtime.agent.adapters.bundle_service import BusBundleService
 from hythe_runtime.agent.adapters.cgroup import KernelCgroups
@@ -33,6 +35,8 @@ from hythe_runtime.agent.stdin import Inputs
 from hythe_runtime.agent.stdio import Outputs
 from hythe_runtime.agent.supervisor import Supervisor
 
+log = logging.getLogger(__name__)
+
 THREADS = 12
 
 
@@ -40,6 +44,7 @@ THREADS = 12
 async def build(process: Process) -> AsyncIterator[None]:
     """Run the agent while the block lasts; containers go on when it ends."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="agent"))
+    programs.raise_descriptor_limit()
     settings, bus = process.settings, process.bus
     host, instance = settings.host, process.instance
     places = Places(
@@ -73,8 +78,8 @@ async def build(process: Process) -> AsyncIterator[None]:
         adoption = Adoption(book, places, monitors, runtime, mounts, files, executor, cleaner, supervisor)
         stack.push_async_callback(supervisor.close)
         await adoption.run()
-        for coroutine in (outlet.run(), Heart(bus, host, instance, board).run()):
-            stack.push_async_callback(_cancel, asyncio.create_task(coroutine))
+        for work in (outlet.run, Heart(bus, host, instance, board).run):
+            stack.push_async_callback(_cancel, asyncio.create_task(_for_ever(work)))
         outbox.start()
         stack.push_async_callback(outbox.stop)
         for back in (outbox.bus_is_back, outputs.bus_is_back, inputs.bus_is_back):
@@ -88,6 +93,15 @@ async def build(process: Process) -> AsyncIterator[None]:
         await service.start()
         stack.push_async_callback(service.stop)
         yield
+
+
+async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # the periodic loop: a host that goes silent for a fault in one message would be worse
+            log.exception("%s failed and goes on", work)
+            await asyncio.sleep(1)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -172,7 +172,9 @@ class ConmonMonitor:
         os.write(self._start, b"\0")
         try:
             await self._forked(CREATE_WITHIN_S)
-            return self._read_answer(await self._answered(CREATE_WITHIN_S))
+            pid = self._read_answer(await self._answered(CREATE_WITHIN_S))
+            self._close_pipes()
+            return pid
         except TimeoutError:
             raise DeadlineExceeded(
                 f"runc create of {self._place.container_id[:12]}: not done within {CREATE_WITHIN_S:.0f} s",
@@ -219,10 +221,14 @@ class ConmonMonitor:
         lines = data.decode(errors="replace").strip().splitlines()
         if not lines:
             raise failures.refused("runc create", self._place.container_id, "conmon ended without an answer")
-        answer = json.loads(lines[0])
-        if answer["data"] <= 0:
+        try:
+            answer = json.loads(lines[0])
+            pid = int(answer["data"])
+        except (ValueError, KeyError, TypeError):
+            raise failures.refused("runc create", self._place.container_id, f"conmon said {lines[0]!r}") from None
+        if pid <= 0:
             raise failures.refused("runc create", self._place.container_id, str(answer.get("message", "")))
-        return int(answer["data"])
+        return pid
 
     async def settle(self) -> None:
         """Wait until a ``runc create`` in progress is over, or end a conmon that was never let go."""
@@ -267,10 +273,16 @@ class ConmonMonitor:
 
     def close(self) -> None:
         """Let go of it; it goes on."""
-        for fd in (self._start, self._sync, self._pidfd):
+        self._close_pipes()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _close_pipes(self) -> None:
+        for fd in (self._start, self._sync):
             if fd >= 0:
                 os.close(fd)
-        self._start = self._sync = self._pidfd = -1
+        self._start = self._sync = -1
 
 
 def _make_directories(place: RunPlace) -> None:

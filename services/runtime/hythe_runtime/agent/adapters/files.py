@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hythe.errors import ResourceExhausted
+from hythe_runtime.agent.adapters.foreign import os_errors
 from hythe_runtime.agent.model import Bundle
 from hythe_runtime.agent.places import Places, RunPlace
 
@@ -22,15 +23,17 @@ class AgentFiles:
 
     async def link_bundle(self, place: RunPlace, bundle: Bundle) -> None:
         """Point the run directory at the bundle."""
-        place.bundle.symlink_to(bundle.path)
+        with os_errors(f"link the bundle of {place.container_id[:12]}", phase="mount"):
+            place.bundle.symlink_to(bundle.path)
 
     async def remove_run(self, place: RunPlace) -> None:
-        """Remove a run directory, and the container's and namespace's that are empty then."""
-        await asyncio.to_thread(_remove_tree, place.directory)
+        """Remove a run directory, and the container's above it if that is empty then."""
+        await asyncio.to_thread(_remove_run, place.directory)
 
     async def remove_logs(self, namespace: str, container_id: str) -> None:
         """Remove a container's logs."""
-        await asyncio.to_thread(_remove_tree, self._places.log(namespace, container_id, 1).parent)
+        directory = self._places.log(namespace, container_id, 1).parent
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def runs(self) -> Sequence[tuple[str, str, int]]:
         """Return (namespace, container id, run number) of every run directory."""
@@ -54,11 +57,9 @@ class AgentFiles:
             )
 
 
-def _remove_tree(path: Path) -> None:
-    """Remove `path` and the two directories above it (container, namespace) if they are empty then."""
+def _remove_run(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
-    for parent in list(path.parents)[:2]:
-        try:
-            parent.rmdir()
-        except OSError:
-            return
+    try:
+        path.parent.rmdir()
+    except OSError:
+        pass  # another run is there

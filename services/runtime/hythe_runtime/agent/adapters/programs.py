@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 UMASK = 0o022
 TIMEOUT_S = 60.0
 
+_inherited_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+
 
 def find(name: str) -> str:
     """Return the full path of program `name` in this process's PATH.
@@ -24,7 +27,12 @@ def find(name: str) -> str:
     """
     found = shutil.which(name, path=os.environ.get("PATH") or ENVIRONMENT["PATH"])
     if found is None:
-        raise FailedPrecondition(f"find {name}: it is not installed", next_step=f"apt-get install {name}")
+        raise FailedPrecondition(
+            f"find {name}: it is not installed",
+            phase=f"find {name}",
+            next_step=f"apt-get install {name}",
+            details={"exit_code": "125"},
+        )
     return found
 
 
@@ -60,7 +68,7 @@ def spawn(
         FailedPrecondition: the program is gone.
     """
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -72,6 +80,17 @@ def spawn(
         )
     except FileNotFoundError as error:
         raise FailedPrecondition(f"run {argv[0]}: it is not installed", cause=str(error)) from error
+    try:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, _inherited_limit)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended already, which its waiter will see
+    return process
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many descriptors as it may: each container takes one. What it starts keeps the old limit."""
+    hard = _inherited_limit[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def last_line(data: bytes, fallback: str) -> str:

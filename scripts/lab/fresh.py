@@ -22,7 +22,6 @@ from scripts.lab.leaks import Places
 from scripts.lab.packages import boot_links
 
 ROOT = Path(__file__).resolve().parents[2]
-CLONE = "/root/hythe"
 
 # Joins the cgroups made for it, so that a new cgroup namespace takes them for the roots.
 _JOIN = """
@@ -152,7 +151,7 @@ def _make(
     enter = ["sh", "-c", _JOIN, "join", "nsenter", f"--net={net}", "unshare", "--fork", "--kill-child"]
     enter += ["--mount", "--pid", "--uts", "--ipc", "--cgroup"]
     enter += ["sh", "-c", _ENTER, "enter", str(root), str(ROOT), *map(str, carried.directories), "--"]
-    enter += ["sh", "-c", _INSIDE, "inside", CLONE, *targets]
+    enter += ["sh", "-c", _INSIDE, "inside", f"/opt/{root.parent.name}", *targets]
     variables: Mapping[str, str] = {
         **carried.variables,
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

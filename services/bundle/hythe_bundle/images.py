@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hythe import tracing
 from hythe.digest import Digest
-from hythe.errors import InvalidArgument
+from hythe.errors import InvalidArgument, NotFound
 from hythe.oci import (
     Descriptor,
     ImageConfig,
@@ -21,6 +21,7 @@ from hythe.oci import (
     select,
 )
 from hythe.oci.media_types import CONFIG_TYPES, LAYER_COMPRESSION
+from hythe.oci.platform import preference
 from hythe_bundle.content import Blobs, Origin
 
 MAX_NESTED_INDEXES = 3
@@ -100,7 +101,20 @@ async def load(blobs: Blobs, origin: Origin, target: Digest, platform: Platform)
                 f"read image {target}: it is no container image, its config is a {wanted.media_type[:100]}"
             )
         config = parse_config(await blobs.read_document(origin, wanted.digest, wanted))
+        if depth == 0:
+            _check_platform(target, config.platform, platform)
         return Image(document, config, layers_of(document, config))
+
+
+def _check_platform(target: Digest, found: Platform, wanted: Platform) -> None:
+    """Refuse an image that is in no index and whose config says that it is for another platform."""
+    fitting = {(one.os, one.architecture, one.variant) for one in preference(wanted)}
+    if found.architecture and (found.os, found.architecture, found.variant) not in fitting:
+        raise NotFound(
+            f"read image {target}: it is for {found}, not for {wanted}",
+            next_step=f"choose an image for {wanted}",
+            details={"kind": "platform"},
+        )
 
 
 def layers_of(manifest: Manifest, config: ImageConfig) -> tuple[Layer, ...]:

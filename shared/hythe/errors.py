@@ -56,6 +56,11 @@ class HytheError(Exception):
         self.service = service
         self.details = dict(details or {})
 
+    @property
+    def whole(self) -> str:
+        """The message with its cause, in one line of text: what a span or a log says of it."""
+        return f"{self.message}: {self.cause}" if self.cause else self.message
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.message!r}, phase={self.phase!r}, cause={self.cause!r})"
 

@@ -130,12 +130,6 @@ class SpanOutbox(SpanProcessor):
         return json.dumps(message, separators=(",", ":")).encode()
 
 
-def _text(error: BaseException) -> str:
-    if isinstance(error, HytheError) and error.cause:
-        return f"{error.message}: {error.cause}"
-    return str(error)
-
-
 def _context(span: ReadableSpan) -> trace.SpanContext:
     context = span.get_span_context()
     assert context is not None, "a span that ended has a context"
@@ -203,7 +197,10 @@ class Telemetry:
                 )  # an answer, not a fault: who asked decides what it means
                 raise
             except BaseException as error:
-                span.set_status(StatusCode.ERROR, _text(error)[:MAX_STATUS_CHARACTERS])
+                span.set_status(
+                    StatusCode.ERROR,
+                    (error.whole if isinstance(error, HytheError) else str(error))[:MAX_STATUS_CHARACTERS],
+                )
                 raise
 
     def inject(self, headers: dict[str, str]) -> None:

@@ -142,7 +142,8 @@ class Operations:
                 try:
                     return answer_of(await endpoint.operation(context, request, progress))
                 except HytheError as error:
-                    span.fail(error.message)
+                    if not isinstance(error, NotFound):
+                        span.fail(error.whole)  # that something is not there is an answer, not a fault
                     return problem_of(error, self._host)
                 except Exception as error:  # the endpoint: whatever a handler raises becomes an answer
                     log.exception("%s failed", endpoint.kind)

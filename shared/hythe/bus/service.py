@@ -19,7 +19,7 @@ from hythe.bus.message import Message, Subscription
 from hythe.bus.operations import Operations
 from hythe.bus.remembered import Remembered
 from hythe.bus.replies import Answer, answer_of, fault, problem_of, send
-from hythe.errors import Conflict, HytheError, ResourceExhausted, Unavailable, Unimplemented
+from hythe.errors import Conflict, HytheError, NotFound, ResourceExhausted, Unavailable, Unimplemented
 from hythe.process_runner import Process
 from hythe.subjects import HostSubject
 from hythe.wire.operation import OperationGet, OperationState
@@ -199,7 +199,8 @@ class Service:
                 try:
                     return answer_of(await endpoint.unary(context, request))
                 except HytheError as error:
-                    span.fail(error.message)
+                    if not isinstance(error, NotFound):
+                        span.fail(error.whole)  # that something is not there is an answer, not a fault
                     return self._problem(error)
                 except Exception as error:  # the endpoint: whatever a handler raises becomes an answer
                     log.exception("%s failed", endpoint.kind)

@@ -79,7 +79,7 @@ class Context:
             return self._trace.trace_id
         self.note(hythe__exit_code=code)
         if error is not None:
-            self._trace.root.fail(error.message)
+            self._trace.root.fail(error.whole)
         message = self._trace.message(self.settings.host)
         if self.settings.otlp_endpoint:
             from hythe.client.otlp import export

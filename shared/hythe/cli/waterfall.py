@@ -92,10 +92,17 @@ class _Page:
         if span.failed and not any(
             child.failed and child.status_message == span.status_message for child in span.children
         ):
-            yield self._paint(_RED, f"{indent}! {plain(span.status_message) or 'failed'}")
+            for line in self._wrapped(f"! {plain(span.status_message) or 'failed'}", indent):
+                yield self._paint(_RED, line)
         for event in span.events:
             text = f"{plain(event.name)} at {_ms(event.time_ns - self._from_ns)}{_attributes(event.attributes)}"
             yield self._paint(_DIM, f"{indent}· {text}")
+
+    def _wrapped(self, text: str, indent: str) -> list[str]:
+        """Return the lines of a message: what went wrong is never cut short."""
+        from textwrap import wrap  # only for traces with a failure
+
+        return wrap(text, max(self._width, len(indent) + 20), initial_indent=indent, subsequent_indent=f"{indent}  ")
 
     def _bar(self, span: Span) -> str:
         begin = (span.start_ns - self._from_ns) * self._bar_width // self._length_ns

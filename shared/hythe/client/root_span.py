@@ -40,7 +40,7 @@ class CommandSpan:
         """End the span now; an error marks it failed."""
         self.end_ns = time.time_ns()
         if error is not None:
-            self.fail(error.message)
+            self.fail(error.whole)
 
     def to_json(self, trace_id: str) -> dict[str, object]:
         """Return the span as the span stream holds it."""

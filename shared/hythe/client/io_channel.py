@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OFFSET_HEADER = "hythe-offset"
 WINDOW_BYTES = 1 << 20
 RESEND_INTERVAL_S = 0.2
+DOUBT_S = 5.0
 MISSING_TIMEOUT_S = 10.0
 _GRANT_STEP = WINDOW_BYTES // 4
 _PIPE_BYTES = 4096
@@ -99,6 +100,7 @@ class Stream:
         self.until = WINDOW_BYTES
         self.final: int | None = None
         self.asked_at = 0.0
+        self.doubted_until = 0.0
         self._pieces: deque[memoryview] = deque()
 
     @property
@@ -117,6 +119,7 @@ class Stream:
             return False
         new = data[self.have - offset :]
         if new:
+            self.doubted_until = 0.0
             self._pieces.append(memoryview(new))
             self.have += len(new)
         return True
@@ -224,6 +227,8 @@ class IoChannel:
             stream.flush()
             if stream.grant():
                 self._credit(stream, resend=False)
+            if time.monotonic() < stream.doubted_until:
+                self._resend(stream)
         if self.source is not None and self.host:
             subject = subjects.io(self._namespace, self.host, self.channel, "stdin")
             for offset, data in self.source.chunks():
@@ -244,8 +249,10 @@ class IoChannel:
             self._credit(stream, resend=True)
 
     def _ask_again(self) -> None:
+        """After a reconnect: ask from the first missing byte, and again for 5 s, for the host may return later than we."""
         for stream in self.streams.values():
             stream.asked_at = 0.0
+            stream.doubted_until = time.monotonic() + DOUBT_S
             self._resend(stream)
 
     def check(self) -> None:

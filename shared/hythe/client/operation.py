@@ -8,7 +8,7 @@ from collections import deque
 
 from hythe.client.problem import decode
 from hythe.client.sync_bus import CALL_TIMEOUT_S, no_answer, not_running, read_answer
-from hythe.errors import HytheError, Unavailable
+from hythe.errors import DeadlineExceeded, HytheError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STATE_HEADER = "hythe-state"
 SILENCE_S = 5.0
+RETURN_S = 5.0
+ASK_AGAIN_S = 0.2
 
 
 class Operation:
@@ -40,6 +42,7 @@ class Operation:
         self._bus = bus
         self._subject = subject
         self._accepted = False
+        self._returning_until = 0.0
         headers = bus.headers_of_request(request_id, CALL_TIMEOUT_S)
         self._span = bus.begin_span(subject, headers)
         self._block = bus.waiting(subject, self._take, self._fail)
@@ -96,14 +99,21 @@ class Operation:
             self.ask()
 
     def ask(self) -> None:
-        """Ask the service for the state of this operation; no answer means that its outcome stays unknown."""
+        """Ask the service for the state of this operation; no answer means that its outcome stays unknown.
+
+        For 5 s after the connection came back the service may still be on its way back too, and is asked again.
+        """
         subject = ".".join([*self._subject.split(".")[:-2], "operation", "get"])
         try:
             state = self._bus.call(subject, {"id": self.request_id})
+        except (Unavailable, DeadlineExceeded) as error:
+            if time.monotonic() < self._returning_until:
+                self._deadline = time.monotonic() + ASK_AGAIN_S
+            else:
+                self._fail_unknown(error)
+            return
         except HytheError as error:
-            if not self.done:
-                error.outcome = "unknown"
-                self.error = error
+            self._fail_unknown(error)
             return
         if self.done:
             return
@@ -113,6 +123,11 @@ class Operation:
             self.error = decode(str(state["problem"]).encode())
         elif state.get("state") == "done":
             self.result = json.loads(state["result"])
+
+    def _fail_unknown(self, error: HytheError) -> None:
+        if not self.done:
+            error.outcome = "unknown"
+            self.error = error
 
     def resume(self, lost: Unavailable) -> None:
         """After the connection broke: connect again and ask how the operation stands."""
@@ -124,7 +139,8 @@ class Operation:
         except HytheError as error:
             self.error = error
             return
-        self.ask()
+        self._returning_until = time.monotonic() + RETURN_S
+        self._deadline = time.monotonic()
 
     def follow(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield ``("progress", payload)`` as it comes and at the end ``("done", result)``, or raise the error."""

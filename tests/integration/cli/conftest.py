@@ -1,0 +1,104 @@
+"""A bus with the keys of a stack and made-up services, for commands as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from nats.aio.msg import Msg
+
+from hythe import subjects
+from hythe.stack.streams import ensure_streams
+from tests.fixtures.secured_bus import Responder, SecuredBus
+from tests.fixtures.servers import NatsServer
+
+Answer = Callable[[Msg, Responder], Awaitable[None]]
+
+
+class Desk:
+    """Runs `hythe` commands against services that a test makes up.
+
+    Attributes:
+        bus: the bus; its streams are there.
+    """
+
+    def __init__(self, directory: Path, start: Callable[[str], NatsServer]) -> None:
+        self.directory = directory
+        (directory / "root").mkdir()
+        (directory / "state").mkdir()
+        self.bus = SecuredBus(directory / "root", start)
+        (directory / "state" / "bus.json").write_text(json.dumps({"url": self.bus.url}))
+        (directory / "hythe.toml").touch()
+        client = self.bus.sync()
+        ensure_streams(client)
+        client.close()
+        self._services: list[Responder] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a command."""
+        return {
+            "PATH": os.defpath,
+            "HYTHE_ROOT": str(self.directory / "root"),
+            "HYTHE_STATE": str(self.directory / "state"),
+            "HYTHE_CONFIG": str(self.directory / "hythe.toml"),
+        }
+
+    async def serve(self, service: str, answer: Answer) -> Responder:
+        """Answer all requests to `service` with one function."""
+        made = Responder(await self.bus.client(service), answer)
+        await made.listen(subjects.rpc_of_service(service))
+        self._services.append(made)
+        return made
+
+    async def agent(self) -> Responder:
+        """Return a connection with the rights of an agent, which may publish on io channels."""
+
+        async def nothing(message: Msg, service: Responder) -> None:
+            pass
+
+        made = Responder(await self.bus.client("agent"), nothing)
+        self._services.append(made)
+        return made
+
+    def start(
+        self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: str = "", **variables: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a command with its output in pipes, or its stdout in a file."""
+        out = os.open(stdout, os.O_WRONLY) if stdout else subprocess.PIPE
+        try:
+            return subprocess.Popen(
+                [Path(sys.executable).parent / "hythe", *arguments],
+                stdin=stdin,
+                stdout=out,
+                stderr=subprocess.PIPE,
+                env={**self.environment, **variables},
+            )
+        finally:
+            if stdout:
+                os.close(out)
+
+    async def run(self, *arguments: str, stdin: bytes | None = None, **variables: str) -> tuple[int, str, str]:
+        """Run a command to its end and return exit code, stdout and stderr."""
+        process = self.start(*arguments, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, **variables)
+        out, err = await asyncio.to_thread(process.communicate, stdin, 30)
+        return process.returncode, out.decode(), err.decode()
+
+    async def close(self) -> None:
+        """Close the connections of the services."""
+        for service in self._services:
+            await service.client.close()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, start_nats: Callable[[str], NatsServer]) -> AsyncIterator[Desk]:
+    """A bus and an empty set of services."""
+    made = Desk(tmp_path, start_nats)
+    yield made
+    await made.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hythe.cli.progress import Lines, Screen
     from hythe.client.operation import Operation
 
+DETACHED_FIELDS = ("id", "name", "namespace", "host", "status", "run", "pid", "created_at", "started_at")
 INSISTED = 3
 GONE_READER_STOP_S = 1.0
 
@@ -112,7 +113,7 @@ def _detached(context: Context, subject: str, body: dict[str, Any], container: s
                 result = payload
     _warn_all(result)
     if context.as_json:
-        output.json_line(result["status"])
+        output.json_line({name: result["status"][name] for name in DETACHED_FIELDS})
     else:
         print(container)
     return exits.OK

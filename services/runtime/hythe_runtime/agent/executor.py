@@ -107,12 +107,14 @@ class Executor:
     async def _create(self, task: Task) -> None:
         intent = task.record.intent
         place = self._places.run_of(task.record)
+        warming = asyncio.ensure_future(self._monitors.warm_up())
         asked = asyncio.ensure_future(self._ask(intent))
         preparing = asyncio.ensure_future(self._bundles.prepare(intent, place.cgroup))
         try:
             await asked
             failpoints.reach("agent.after_intent")
             task.monitor = await self._monitors.launch(place, stdin=intent.stdin)
+            await warming
             task.launched.set()
             bundle = await _unless_aborted(task, preparing)
         finally:

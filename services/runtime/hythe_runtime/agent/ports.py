@@ -71,6 +71,9 @@ class Monitors(Protocol):
             FailedPrecondition: conmon or runc is not installed, or conmon would not start.
         """
 
+    async def warm_up(self) -> None:
+        """Do what makes the next launch slow, ahead of it; changes nothing."""
+
     async def alive(self) -> Mapping[Path, ProcessIdentity]:
         """Return every conmon of this agent's that lives, by run directory, whoever started it."""
 

@@ -48,6 +48,10 @@ class Conmon:
         """Start conmon for a new run, outside the agent's own cgroup; it waits to be let go. Makes the run directory."""
         return await asyncio.to_thread(self._launch, place, stdin)
 
+    async def warm_up(self) -> None:
+        """Do what makes the next launch slow, ahead of it."""
+        await asyncio.to_thread(self._cgroups.warm_up)
+
     def adopt(self, place: RunPlace, identity: ProcessIdentity | None) -> ConmonMonitor:
         """Return the monitor of a run that an earlier agent made; None: it is gone."""
         return ConmonMonitor(place, identity)

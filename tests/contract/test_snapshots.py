@@ -246,6 +246,16 @@ async def test_names_are_unique(snapshots: Snapshotter) -> None:
     assert (await snapshots.stat("base")).kind == "committed"
 
 
+async def test_layer_committed_twice_at_once_is_one(snapshots: Snapshotter) -> None:
+    """Of two layers of one name one wins; the other is told, and leaves nothing when it is discarded."""
+    stages = [await stage(snapshots, write(a=text)) for text in "12"]
+    done = await asyncio.gather(*(snapshots.commit(s, "base", "") for s in stages), return_exceptions=True)
+    assert sorted(type(found).__name__ for found in done) == ["AlreadyExists", "NoneType"]
+    for made in stages:
+        await snapshots.discard(made)
+    assert await snapshots.read_file("base", "/a", 1) == str(1 + done.index(None)).encode()
+
+
 async def test_what_is_missing_is_said_to_be(snapshots: Snapshotter) -> None:
     """Unknown names and parents are NotFound; an active snapshot is nobody's parent; a view needs one."""
     for call in (snapshots.stat("x"), snapshots.mounts("x"), snapshots.remove("x"), snapshots.read_file("x", "/a", 1)):

@@ -40,8 +40,9 @@ def inflate(tmp_path: Path, data: bytes, *, max_bytes: int = NO_LIMIT, max_ratio
         gzip.compress(DATA) + bytes(700_000),
         zstd.compress(DATA),
         zstd.compress(DATA[:10]) + zstd.compress(DATA[10:]),
+        b"\x5a\x2a\x4d\x18\x02\0\0\0xx" + zstd.compress(DATA) + b"\x50\x2a\x4d\x18\x01\0\0\0x",
     ],
-    ids=["plain", "gzip", "gzip members", "gzip padded", "zstd", "zstd frames"],
+    ids=["plain", "gzip", "gzip members", "gzip padded", "zstd", "zstd frames", "zstd with notes"],
 )
 def test_blob_in_any_form_gives_its_bytes(tmp_path: Path, blob: bytes) -> None:
     """Plain, gzip and zstd are told apart by their first bytes; several members or frames are one stream."""

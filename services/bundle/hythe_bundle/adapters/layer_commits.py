@@ -52,21 +52,18 @@ class LayerCommits:
         self._directory_of = directory_of
         self._database = database
         self._records = records
-        self._waiting: dict[str, LayerCommit] = {}
-        self._running: set[str] = set()
-        self._round: asyncio.Task[None] | None = None
+        self._waiting: dict[int, LayerCommit] = {}
+        self._batch: list[LayerCommit] = []
+        self._round: asyncio.Task[dict[int, HytheError]] | None = None
 
     def add(self, commit: LayerCommit) -> None:
         """Let a layer wait for its turn; ``commit.ended`` tells when it is over."""
-        self._waiting[commit.name] = commit
+        self._waiting[commit.number] = commit
         self._start_round()
 
     def withdraw(self, commit: LayerCommit) -> bool:
         """Take back a layer whose round has not begun; return whether that was so."""
-        if self._waiting.get(commit.name) is not commit:
-            return False
-        del self._waiting[commit.name]
-        return True
+        return self._waiting.pop(commit.number, None) is not None
 
     async def close(self) -> None:
         """Wait until the round in progress is over."""
@@ -76,22 +73,30 @@ class LayerCommits:
     def _start_round(self) -> None:
         if self._round is not None:
             return
-        batch = self._ready()
-        if batch:
-            for commit in batch:
-                del self._waiting[commit.name]
+        self._batch = self._ready()
+        if self._batch:
+            for commit in self._batch:
+                del self._waiting[commit.number]
             loop = asyncio.get_running_loop()
-            self._round = loop.create_task(self._run(batch), context=batch[0].context)
+            self._round = loop.create_task(self._run(self._batch), context=self._batch[0].context)
             self._round.add_done_callback(self._end_round)
 
-    def _end_round(self, task: asyncio.Task[None]) -> None:
+    def _end_round(self, task: asyncio.Task[dict[int, HytheError]]) -> None:
+        """Tell each layer of the round what came of it, then go on with those that wait."""
         self._round = None
-        if not task.cancelled():
-            task.result()  # a fault in a round is a fault of ours: let the loop report it
-            self._start_round()
+        failure = None if task.cancelled() else task.exception()
+        problems = {} if task.cancelled() or failure else task.result()
+        for commit in self._batch:
+            if task.cancelled():
+                commit.ended.cancel()
+            elif problem := failure or problems.get(commit.number):
+                commit.ended.set_exception(problem)
+            else:
+                commit.ended.set_result(None)
+        self._start_round()
 
     def _ready(self) -> list[LayerCommit]:
-        """Return what can be committed now, lowest first."""
+        """Return what can be committed now, lowest first, and of one name only one."""
         batch: list[LayerCommit] = []
         names: set[str] = set()
         grew = True
@@ -106,26 +111,12 @@ class LayerCommits:
                     grew = True
         return batch
 
-    async def _run(self, batch: list[LayerCommit]) -> None:
-        try:
-            await asyncio.to_thread(self._inherit, batch, [self._lower(commit, batch) for commit in batch])
-            with tracing.span("syncfs", hythe__layers=len(batch)):
-                await asyncio.to_thread(self._sync)
-            problems = await self._database.write(lambda connection: _insert(connection, batch))
-        except HytheError as error:
-            problems = dict.fromkeys((commit.name for commit in batch), error)
-        except asyncio.CancelledError:
-            for commit in batch:
-                commit.ended.cancel()
-            raise
-        for commit in batch:
-            problem = problems.get(commit.name)
-            if commit.ended.done():
-                continue
-            if problem is None:
-                commit.ended.set_result(None)
-            else:
-                commit.ended.set_exception(problem)
+    async def _run(self, batch: list[LayerCommit]) -> dict[int, HytheError]:
+        """Commit all of `batch` and return, by number, why some of it could not be."""
+        await asyncio.to_thread(self._inherit, batch, [self._lower(commit, batch) for commit in batch])
+        with tracing.span("syncfs", hythe__layers=len(batch)):
+            await asyncio.to_thread(self._sync)
+        return await self._database.write(lambda connection: _insert(connection, batch))
 
     def _lower(self, commit: LayerCommit, batch: list[LayerCommit]) -> list[Path]:
         """Return the directories below a layer, topmost first."""
@@ -150,14 +141,14 @@ class LayerCommits:
             sync_file_system(self._root)
 
 
-def _insert(connection: sqlite3.Connection, batch: list[LayerCommit]) -> dict[str, HytheError]:
+def _insert(connection: sqlite3.Connection, batch: list[LayerCommit]) -> dict[int, HytheError]:
     """Add the rows, lowest first; return why some could not be added. One failure doesn't stop what doesn't need it."""
-    problems: dict[str, HytheError] = {}
+    problems: dict[int, HytheError] = {}
     for commit in batch:
         try:
             snapshot_records.add(
                 connection, commit.number, commit.name, "committed", commit.parent, commit.labels, opaque=commit.opaque
             )
         except HytheError as error:
-            problems[commit.name] = error
+            problems[commit.number] = error
     return problems

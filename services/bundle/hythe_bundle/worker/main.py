@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from hythe_bundle.worker import report, sandbox, tar
@@ -18,8 +19,6 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: parent's pid, most uncompressed bytes, most entries, greatest ratio, bytes of free space to leave.
     """
-    import hashlib
-
     parent, max_bytes, max_entries, max_ratio, reserve = (int(argument) for argument in arguments)
     try:
         blob, digest = Blob(0), hashlib.sha256()

@@ -35,6 +35,7 @@ CHUNK_BYTES = 1024 * 1024
 RATIO_FREE_BYTES = 1 << 30
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 _ZSTD_WINDOW_LOG = 27
 
 
@@ -58,7 +59,7 @@ class Blob:
 
             self._make = lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
             self._errors = (EOFError, igzip_lib.error)  # type: ignore[assignment]  # its stub says instance for class
-        elif self._first.startswith(_ZSTD_MAGIC):
+        elif self._first.startswith(_ZSTD_MAGIC) or _is_skippable_frame(self._first):
             from backports import zstd
 
             options = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG}
@@ -117,6 +118,11 @@ class Blob:
                 data = self._read()
                 if not data:
                     raise DamagedError(f"decompress after {self.taken} bytes: the compressed stream ends early")
+
+
+def _is_skippable_frame(start: bytes) -> bool:
+    """Tell whether a zstd stream begins with a frame of somebody's own, which decompresses to nothing (RFC 8878, 3.1.2)."""
+    return len(start) > 3 and start[0] & 0xF0 == 0x50 and start[1:4] == _ZSTD_SKIPPABLE_MAGIC
 
 
 def hashed(chunks: Iterator[bytes], digest: Hash) -> Iterator[bytes]:

@@ -35,7 +35,7 @@ class Link:
         self.last_error = ""
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         try:
-            self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
+            self._socket = _open(host, port)
         except TimeoutError:
             raise _silent(url) from None
         except OSError as error:
@@ -134,6 +134,21 @@ class Link:
             outcome="unknown",
             next_step="`hythe status` shows whether the stack runs",
         )
+
+
+def _open(host: str, port: int) -> socket.socket:
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        return socket.create_connection((host, port), CONNECT_TIMEOUT_S)
+    connection = socket.socket()  # looking a number up would load the tables of international names: 1 ms
+    try:
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        connection.connect((host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def parse_url(url: str) -> tuple[str, int]:

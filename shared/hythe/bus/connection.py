@@ -130,7 +130,7 @@ class Bus:
         """Publish to a JetStream subject and wait until the server has stored the message; answer its stream sequence.
 
         Raises:
-            Conflict: an ``nats-expected-…`` header was not met; details ``last_sequence`` where the server says it.
+            Conflict: a ``Nats-Expected-…`` header (spelt so) was not met; details ``last_sequence`` where the server says it.
             Unavailable: not connected, or no stream takes the subject.
             DeadlineExceeded: no acknowledgement in time; it may have been stored.
         """

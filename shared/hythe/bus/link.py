@@ -18,10 +18,12 @@ from hythe.settings import Settings
 
 log = logging.getLogger(__name__)
 
-TRY_S = 1.0
+TRY_S = 2.0
+TRY_AGAIN_S = 0.05
 RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 5
 MAX_PINGS_OUT = 2
+FLUSH_WITHIN_S = 5
 
 
 class Link:
@@ -43,6 +45,7 @@ class Link:
         self._metrics = metrics
         self._there = asyncio.Event()
         self._closed = asyncio.Event()
+        self._was_there = False
         self._last_error: Exception | None = None
         self._refused_subscriptions: list[str] = []
 
@@ -58,8 +61,8 @@ class Link:
         if not seed.exists():
             raise FailedPrecondition(f"connect to the bus: no key {seed}", next_step="`hythe up` makes the keys")
         limit = deadline.Deadline.after(timeout_s)
-        while not await self._try(url_of(settings), str(seed), min(TRY_S, limit.remaining_s())):
-            if isinstance(self._last_error, nats.errors.AuthorizationError):
+        while not await self._try(url_of(settings), str(seed), max(0.05, min(TRY_S, limit.remaining_s()))):
+            if "authorization" in str(self._last_error).lower():
                 raise Unauthenticated(
                     f"connect to the bus at {url_of(settings)}: it does not know the key {seed}",
                     service="nats-server",
@@ -72,34 +75,37 @@ class Link:
                     service="nats-server",
                     next_step="start the stack with `hythe up --detach`",
                 )
+            await asyncio.sleep(TRY_AGAIN_S)
             self.client = RobustClient(self._drop_malformed)
+        self.client.reconnect_for_ever(RECONNECT_WAIT_S)
         self._metrics.connected.set(1)
+        self._was_there = True
         self._there.set()
 
     async def _try(self, url: str, seed: str, timeout_s: float) -> bool:
-        """Tell whether the server took the connection; nats-py itself would try for ever."""
-        trying = self.client.connect(
-            url,
-            name=f"hythe-{self._key_name}",
-            nkeys_seed=seed,
-            inbox_prefix=subjects.inbox_prefix(self._key_name),
-            error_cb=self._see_error,
-            disconnected_cb=self._see_loss,
-            reconnected_cb=self._see_return,
-            closed_cb=self._see_close,
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
-            connect_timeout=2,
-            ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=MAX_PINGS_OUT,
-            pending_size=0,
-        )
+        """Tell whether the server took the connection; left to itself nats-py would try for ever."""
+        self._last_error = None
         try:
-            await asyncio.wait_for(trying, timeout_s)
+            await self.client.connect(
+                url,
+                name=f"hythe-{self._key_name}",
+                nkeys_seed=seed,
+                inbox_prefix=subjects.inbox_prefix(self._key_name),
+                error_cb=self._see_error,
+                disconnected_cb=self._see_loss,
+                reconnected_cb=self._see_return,
+                closed_cb=self._see_close,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=TRY_AGAIN_S,  # type: ignore[arg-type]
+                connect_timeout=timeout_s,  # type: ignore[arg-type]
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=MAX_PINGS_OUT,
+                pending_size=0,
+            )
         except (OSError, nats.errors.Error, TimeoutError) as error:
             self._last_error = self._last_error or error
-            await self.client.close()
+            await self.close()
             self._closed.clear()
             return False
         return True
@@ -118,7 +124,7 @@ class Link:
         return self.connected
 
     async def wait_closed(self) -> str:
-        """Return, once the server has ended the connection for good, what it said last."""
+        """Return, once the connection has ended for good or the server knows the key no more, what it said last."""
         await self._closed.wait()
         return str(self._last_error or "")
 
@@ -130,7 +136,7 @@ class Link:
             DeadlineExceeded: the server does not answer.
         """
         try:
-            await self.client.flush(5)
+            await self.client.flush(FLUSH_WITHIN_S)
         except (nats.errors.Error, TimeoutError) as error:
             raise DeadlineExceeded(f"flush the bus connection: {error}", service="nats-server") from error
         refused, self._refused_subscriptions = self._refused_subscriptions, []
@@ -146,9 +152,9 @@ class Link:
         try:
             if self.connected:
                 await self.client.flush(2)
-        except (nats.errors.Error, TimeoutError):
-            pass
-        await self.client.close()
+            await self.client.close()
+        except (OSError, nats.errors.Error, TimeoutError):
+            pass  # the connection is gone, and with it what was pending
 
     async def _see_error(self, error: Exception) -> None:
         self._metrics.bus_errors.labels(type(error).__name__).inc()
@@ -164,6 +170,8 @@ class Link:
             log.error("bus messages dropped: slow consumer", extra={"subject": error.subject})
         elif self._there.is_set():
             log.warning("bus error", extra={"cause": text})
+        elif self._was_there and "authorization" in text.lower():
+            self._closed.set()  # this process may not come back with the key that it has
 
     async def _see_loss(self) -> None:
         if not self._there.is_set():
@@ -171,6 +179,7 @@ class Link:
         self._there.clear()
         self._metrics.connected.set(0)
         log.warning("bus connection lost")
+        self.client.forget_unsent()
         for callback in self.on_lost:
             callback()
 

@@ -6,10 +6,12 @@ vertical tab: nats-server passes both on, so whoever may publish one subject cou
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
 import nats.aio.client
+from nats.aio.client import PING_PROTO
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, AWAITING_MSG_PAYLOAD, Parser
 
@@ -89,9 +91,34 @@ class LineParser(Parser):
 
 
 class RobustClient(nats.aio.client.Client):
-    """A client that no message can stop."""
+    """A client that no message can stop, and whose `flush` waits for what was sent before it."""
 
     def __init__(self, malformed: Callable[[], None]) -> None:
         """Make a client that is not connected; `malformed` is called for each message that is dropped."""
         super().__init__()
         self._ps = LineParser(self, malformed)
+
+    def reconnect_for_ever(self, wait_s: float) -> None:
+        """From now on connect again whenever the connection breaks, trying every `wait_s` seconds."""
+        self.options.update(
+            allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=wait_s, connect_timeout=2
+        )
+
+    def forget_unsent(self) -> None:
+        """Forget what was to be sent when the connection broke, so that nothing is sent later than its caller was told."""
+        self._pending = []
+        self._pending_data_size = 0
+
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        """Send a ping behind what waits to be sent; nats-py's own overtakes it, so that its pong proves nothing."""
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
+
+    async def _process_pong(self) -> None:
+        """Take a pong, also when whoever waited for it has given up; nats-py's own would stop reading for good."""
+        if self._pongs:
+            waiting = self._pongs.pop(0)
+            if not waiting.done():
+                waiting.set_result(True)
+            self._pings_outstanding = 0

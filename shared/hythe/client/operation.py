@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from hythe.client.problem import decode
-from hythe.client.sync_bus import CALL_TIMEOUT_S, no_answer, not_running, read_answer
+from hythe.client.sync_bus import CALL_TIMEOUT_S, not_running, read_answer
 from hythe.errors import DeadlineExceeded, HytheError, Unavailable
 
 TYPE_CHECKING = False
@@ -94,7 +94,7 @@ class Operation:
         if self.done or self.wait_s() > 0:
             return
         if not self._accepted:
-            self.error = no_answer(self._subject, CALL_TIMEOUT_S)
+            self.error = self._bus.silence(self._subject, CALL_TIMEOUT_S)
         else:
             self.ask()
 

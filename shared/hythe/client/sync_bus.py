@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hythe.settings import Settings
 
 CALL_TIMEOUT_S = 1.8
+SERVER_TIMEOUT_S = 0.1
 RECONNECT_S = 5.0
 REQUEST_ID_HEADER = "hythe-request-id"
 BEGIN_BEFORE_HEADER = "hythe-begin-before"
@@ -210,7 +211,7 @@ class SyncBus:
             while not answers:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise no_answer(subject, timeout_s, service)
+                    raise self.silence(subject, timeout_s, service)
                 self.pump(left)
         answer = answers[0]
         if isinstance(answer, HytheError):
@@ -218,6 +219,14 @@ class SyncBus:
         if answer.status == 503:
             raise not_running(subject, service)
         return answer
+
+    def silence(self, subject: str, waited_s: float, service: str = "") -> HytheError:
+        """Return the error for a request without an answer: it names the service, or the server if that is silent too."""
+        try:
+            self.flush(SERVER_TIMEOUT_S)
+        except HytheError as error:
+            return error
+        return no_answer(subject, waited_s, service)
 
     def waiting(
         self, subject: str, take: Callable[[Frame], object], refused: Callable[[HytheError], object]

@@ -146,6 +146,19 @@ def test_hanging_server_is_given_up_within_two_seconds(bus: SecuredBus) -> None:
         os.kill(bus.server.pid, signal.SIGCONT)
 
 
+def test_server_that_hangs_later_is_told_from_a_service_that_hangs(bus: SecuredBus) -> None:
+    """When the server itself falls silent in the middle, it is named, not the service behind it."""
+    client = bus.sync()
+    client.flush()
+    os.kill(bus.server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable, match="nats-server did not answer") as caught:
+            client.call(LIST, {})
+        assert caught.value.outcome == "unknown"
+    finally:
+        os.kill(bus.server.pid, signal.SIGCONT)
+
+
 def test_server_of_another_protocol_is_refused() -> None:
     """A port where something else listens gives an error of the closed set."""
     with socket.socket() as other:

@@ -126,7 +126,6 @@ class Stack:
             HytheError: something did not start; what was started is stopped again.
         """
         started = time.monotonic()
-        interrupted = False
         with self._signals() as wakeup:
             supervisor = Supervisor(self._report, self._write_down, wakeup, lambda: self._stopping)
             try:
@@ -137,9 +136,11 @@ class Stack:
                 supervisor.keep_running()
                 self._report.line("stopping the services; containers keep running until `hythe down`")
             except InterruptedError:
-                self._report.line("interrupted: stopping")
-                self._report.end(FailedPrecondition("start the stack: interrupted by a signal"))
-                interrupted = True
+                interruption = FailedPrecondition(
+                    "start the stack: interrupted by a signal", next_step="`hythe up --detach` starts it again"
+                )
+                self._fail(supervisor, interruption)
+                return 1
             except HytheError as error:
                 self._fail(supervisor, error)
                 raise
@@ -148,7 +149,7 @@ class Stack:
                 raise
             supervisor.stop()
             leftovers.clear_state(self._settings.state, keep_containers=True)
-        return 1 if interrupted else 0
+        return 0
 
     def _fail(self, supervisor: Supervisor, error: HytheError) -> None:
         self._report.line("stopping what was started")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,8 +69,8 @@ class UnpackedImages(Protocol):
     def find(self, target: Digest, platform: Platform) -> UnpackedImage | None:
         """Return what was remembered for the root digest `target`; None if nothing was."""
 
-    async def put(self, target: Digest, platform: Platform, image: UnpackedImage) -> None:
-        """Remember an image, durably."""
+    async def put(self, targets: Collection[Digest], platform: Platform, image: UnpackedImage) -> None:
+        """Remember an image under each root digest that leads to it; one durable commit."""
 
     def uses(self, chain_id: str) -> bool:
         """Tell whether a remembered image has this snapshot on top."""

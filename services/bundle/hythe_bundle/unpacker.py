@@ -115,13 +115,12 @@ class Unpacker:
                         report(LayerReport(layer.blob.digest, "exists", layer.blob.size_bytes, layer.blob.size_bytes))
                 await self._make_all(origin, missing, report)
                 unpacked = UnpackedImage(image.manifest.digest, names[-1] if names else "", image.config)
-                for digest in {target, image.manifest.digest}:
-                    await self._images.put(digest, platform, unpacked)
+                await self._images.put({target, image.manifest.digest}, platform, unpacked)
             except BaseException:
-                self._wanted.subtract(names)
+                self._wanted -= Counter(names)
                 await asyncio.shield(self._sweep(missing))
                 raise
-            self._wanted.subtract(names)
+            self._wanted -= Counter(names)
             return Unpacked(unpacked, len(missing))
 
     async def _has(self, name: str) -> bool:
@@ -142,9 +141,12 @@ class Unpacker:
 
     async def _make(self, origin: Origin, layer: Layer, report: Report) -> None:
         """Fetch, apply and commit one layer; what lies below it is committed before it, by whoever makes that."""
+        size = layer.blob.size_bytes
+        if await self._has(layer.chain_id):  # somebody has just made it
+            report(LayerReport(layer.blob.digest, "exists", size, size))
+            return
         blob = await self._blobs.open(origin, layer.blob, report)
         try:
-            size = layer.blob.size_bytes
             report(LayerReport(layer.blob.digest, "fetched", size, size))
             async with self._slots.hold(size):
                 stage = await self._snapshots.stage()
@@ -169,7 +171,7 @@ class Unpacker:
         except BaseException:
             await asyncio.shield(self._snapshots.discard(stage))
             raise
-        report(LayerReport(layer.blob.digest, "unpacked", layer.blob.size_bytes, layer.blob.size_bytes))
+        report(LayerReport(layer.blob.digest, "unpacked", size, size))
 
     async def _apply(self, layer: Layer, blob: int, stage: Stage, report: Report) -> Applied:
         digest, size = layer.blob.digest, layer.blob.size_bytes

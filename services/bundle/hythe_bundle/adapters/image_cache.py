@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 
 from hythe.digest import Digest, parse_digest
 from hythe.oci import Platform, parse_config
@@ -34,15 +35,17 @@ class ImageCache:
             self._keep(target, platform, known)
         return known
 
-    async def put(self, target: Digest, platform: Platform, image: UnpackedImage) -> None:
+    async def put(self, targets: Collection[Digest], platform: Platform, image: UnpackedImage) -> None:
         """See `UnpackedImages.put`."""
-        row = (str(target), str(platform), str(image.manifest), image.chain_id, image.config.raw)
+        facts = (str(platform), str(image.manifest), image.chain_id, image.config.raw)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", row)
+            rows = [(str(target), *facts) for target in targets]
+            connection.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", rows)
 
         await self._database.write(work)
-        self._keep(target, platform, image)
+        for target in targets:
+            self._keep(target, platform, image)
 
     def uses(self, chain_id: str) -> bool:
         """See `UnpackedImages.uses`."""

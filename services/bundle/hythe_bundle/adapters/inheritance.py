@@ -17,8 +17,8 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
     """Give each directory of `implied` the owner, mode, extended attributes and times that it has below `layer`.
 
     Without this, a layer that only adds ``/tmp/x`` would take the sticky bit from ``/tmp``, and one that adds a file to a
-    private home would open it to all. A directory that is new, or that the layer itself has made anew by a whiteout,
-    stays as it is: root's, mode 0755.
+    private home would open it to all. A directory that nothing below shows, because there is none or because the layer
+    hides it by an opaque mark on a directory above, stays as it is: root's, mode 0755.
 
     Args:
         layer: directory of the layer.
@@ -33,7 +33,7 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
     top = os.open(layer, _DIRECTORY | os.O_CLOEXEC)
     try:
         for path in implied:
-            if _is_new(top, path):
+            if _is_hidden(top, path):
                 continue
             try:
                 directory = syscalls.open_beneath(top, path, _DIRECTORY)
@@ -49,10 +49,10 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
         os.close(top)
 
 
-def _is_new(top: int, path: bytes) -> bool:
-    """Tell whether the layer hides what lies below at `path`, by an opaque mark on it or on a directory above it."""
+def _is_hidden(top: int, path: bytes) -> bool:
+    """Tell whether the layer hides what lies below at `path`, by an opaque mark on a directory above it."""
     parts = path.split(b"/")
-    for count in range(1, len(parts) + 1):
+    for count in range(1, len(parts)):
         try:
             directory = syscalls.open_beneath(top, b"/".join(parts[:count]), _DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):

@@ -7,7 +7,7 @@ Spec: OCI image-spec, "Image Layer Filesystem Changeset"; where it is silent, co
 """
 
 # Names in an archive are bytes, which pathlib does not take.
-# ruff: noqa: PTH101, PTH102, PTH106, PTH211
+# ruff: noqa: PTH101, PTH211
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hythe_bundle.worker import tar
 from hythe_bundle.worker.failures import ArchiveError, LimitError
 from hythe_bundle.worker.stream import Source
 from hythe_bundle.worker.tar import Entry, show
+from hythe_bundle.worker.tree import Tree, mark_opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 WHITEOUT_PREFIX = b".wh."
 _META_PREFIX = b".wh..wh."
 _OPAQUE_NAME = b".wh..wh..opq"
-_OPAQUE_XATTR = b"trusted.overlay.opaque"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ELF_32 = b"\x7fELF\x01"
 _HOST_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
@@ -71,9 +71,7 @@ class Applier:
         self._source = source
         self._max_entries = max_entries
         self._wrote = wrote
-        self._times: dict[bytes, int] = {}
-        self._implied: set[bytes] = set()
-        self._setgid = False
+        self._tree = Tree()
         self.layer = Layer()
 
     def apply(self, entries: Iterator[Entry]) -> Layer:
@@ -99,12 +97,7 @@ class Applier:
                 if error.errno in _HOST_ERRORS:
                     raise
                 raise ArchiveError(f"tar entry {show(entry.name)}: {error.strerror}") from error
-        for path, mtime_ns in self._times.items():
-            try:
-                os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                pass  # removed by a later entry under another name of it
-        layer.implied = sorted(self._implied)
+        layer.implied = self._tree.finish()
         return layer
 
     def _apply(self, path: bytes, entry: Entry) -> None:
@@ -123,12 +116,12 @@ class Applier:
         try:
             self._node(path, entry)
         except FileExistsError:
-            self._remove(path)
+            self._tree.remove(path)
             self._node(path, entry)
         except (FileNotFoundError, NotADirectoryError):
             if kind == tar.LINK:
                 self._check_link_target(entry)
-            path = self._make_parents(path)
+            path = self._tree.with_parents(path)
             self._node(path, entry)
 
     # regular files
@@ -137,15 +130,15 @@ class Applier:
         try:
             fd = os.open(path, _NEW_FILE, entry.mode)
         except FileExistsError:
-            self._remove(path)
+            self._tree.remove(path)
             fd = os.open(path, _NEW_FILE, entry.mode)
         except (FileNotFoundError, NotADirectoryError):
-            path = self._make_parents(path)
+            path = self._tree.with_parents(path)
             fd = os.open(path, _NEW_FILE, entry.mode)
         try:
             if entry.size:
                 self._write(fd, entry.size)
-            if entry.uid or entry.gid or self._setgid:
+            if entry.uid or entry.gid or self._tree.inherits_group:
                 os.fchown(fd, entry.uid, entry.gid)
                 if entry.mode & 0o6000:
                     os.fchmod(fd, entry.mode)
@@ -170,36 +163,16 @@ class Applier:
     # everything else
 
     def _directory(self, path: bytes, entry: Entry) -> None:
-        fresh = True
-        try:
-            os.mkdir(path, entry.mode)
-        except FileExistsError:
-            fresh = self._directory_over(path, entry.mode)
-        except (FileNotFoundError, NotADirectoryError):
-            path = self._make_parents(path)
-            os.mkdir(path, entry.mode)
-        if self._implied:
-            self._implied.discard(path if fresh else self._real(path))
-        if not fresh or entry.uid or entry.gid or self._setgid:
+        path, fresh = self._tree.named(path, entry.mode)
+        if not fresh or entry.uid or entry.gid or self._tree.inherits_group:
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
-        if not fresh or entry.mode & 0o7000 or self._setgid:
+        if not fresh or entry.mode & 0o7000 or self._tree.inherits_group:
             os.chmod(path, entry.mode)
         if entry.mode & 0o2000:
-            self._setgid = True
+            self._tree.inherits_group = True
         if entry.xattrs:
             self._set_xattrs(path, entry)
-        self._times[path] = entry.mtime_ns
-
-    def _directory_over(self, path: bytes, mode: int) -> bool:
-        """Make a directory where something is; return whether it is new. A directory stays, anything else gives way."""
-        found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode):
-            return False
-        os.unlink(path)
-        os.mkdir(path, mode)
-        if _is_whiteout(found):
-            os.setxattr(path, _OPAQUE_XATTR, b"y", follow_symlinks=False)
-        return True
+        self._tree.date(path, entry.mtime_ns)
 
     def _node(self, path: bytes, entry: Entry) -> None:
         if entry.kind == tar.SYMLINK:
@@ -230,9 +203,9 @@ class Applier:
     def _white_out(self, parent: bytes, base: bytes) -> None:
         """Turn one whiteout into overlay's mark. What this very layer holds under the name stays: only lower layers lose it."""
         if base == _OPAQUE_NAME:
-            real = self._make_directory(parent) if parent else b""
+            real = self._tree.implied(parent) if parent else b""
             if real:
-                os.setxattr(real, _OPAQUE_XATTR, b"y", follow_symlinks=False)
+                mark_opaque(real)
             else:
                 self.layer.opaque = True
             return
@@ -244,62 +217,9 @@ class Applier:
             os.mknod(path, stat.S_IFCHR, 0)
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(path).st_mode):
-                os.setxattr(path, _OPAQUE_XATTR, b"y", follow_symlinks=False)
+                mark_opaque(path)
         except (FileNotFoundError, NotADirectoryError):
-            os.mknod(self._make_parents(path), stat.S_IFCHR, 0)
-
-    # paths
-
-    def _make_parents(self, path: bytes) -> bytes:
-        """Make the directories above `path` that are missing; return `path` with its parent's links resolved."""
-        parent, _, base = path.rpartition(b"/")
-        resolved = self._make_directory(parent) if parent else b""
-        return resolved + b"/" + base if resolved else base
-
-    def _real(self, path: bytes) -> bytes:
-        parent, _, base = path.rpartition(b"/")
-        return (os.path.realpath(b"/" + parent) + b"/" + base).lstrip(b"/")
-
-    def _make_directory(self, path: bytes) -> bytes:
-        """Make directory `path` and those above it where missing; return its real path. Links lead where they lead here."""
-        real = os.path.realpath(b"/" + path).lstrip(b"/")
-        made = b""
-        for part in real.split(b"/") if real else ():
-            made = made + b"/" + part if made else part
-            try:
-                os.mkdir(made, 0o755)
-            except FileExistsError:
-                found = os.lstat(made)
-                if stat.S_ISDIR(found.st_mode):
-                    continue
-                if not _is_whiteout(found):
-                    raise ArchiveError(f"tar entry below {show(path)}: {show(made)} is not a directory") from None
-                self._directory_over(made, 0o755)
-            if self._setgid:
-                os.chown(made, 0, 0, follow_symlinks=False)
-                os.chmod(made, 0o755)
-            self._implied.add(made)
-        return real
-
-    def _remove(self, path: bytes) -> None:
-        """Remove what stands where an entry goes, with all below it; a later entry of one archive wins."""
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
-            return
-        below = path + b"/"
-        doomed = [path]
-        for directory in doomed:
-            with os.scandir(directory) as items:
-                for item in items:
-                    if item.is_dir(follow_symlinks=False):
-                        doomed.append(item.path)
-                    else:
-                        os.unlink(item.path)
-        for directory in reversed(doomed):
-            os.rmdir(directory)
-        for known in [known for known in self._times if known == path or known.startswith(below)]:
-            del self._times[known]
-        self._implied = {known for known in self._implied if known != path and not known.startswith(below)}
+            os.mknod(self._tree.with_parents(path), stat.S_IFCHR, 0)
 
     def _set_xattrs(self, target: int | bytes, entry: Entry) -> None:
         """Set an entry's extended attributes, but for ``trusted.*``: those are overlay's own, and an image may not forge them."""
@@ -334,7 +254,3 @@ def clean(name: bytes) -> bytes:
         elif part and part != b".":
             parts.append(part)
     return b"/".join(parts)
-
-
-def _is_whiteout(found: os.stat_result) -> bool:
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0

@@ -1,0 +1,136 @@
+"""The directories of a layer while it is applied: made where they are missing, replaced where an entry says so, dated last."""
+
+# Names in an archive are bytes, which pathlib does not take.
+# ruff: noqa: PTH101, PTH102, PTH106
+
+from __future__ import annotations
+
+import os
+import stat
+
+from hythe_bundle.worker.failures import ArchiveError
+from hythe_bundle.worker.tar import show
+
+OPAQUE_XATTR = b"trusted.overlay.opaque"
+IMPLIED_MODE = 0o755
+
+
+class Tree:
+    """The tree below the current directory, which is the root. Paths are relative and clean (see `apply.clean`).
+
+    Attributes:
+        inherits_group: whether a directory with the setgid bit was made, so that what is made may get another group.
+    """
+
+    def __init__(self) -> None:
+        self.inherits_group = False
+        self._times: dict[bytes, int] = {}
+        self._implied: set[bytes] = set()
+
+    def named(self, path: bytes, mode: int) -> tuple[bytes, bool]:
+        """Make a directory that the archive names; return its path with links resolved, and whether it is new.
+
+        A directory that is there stays; anything else gives way to it.
+        """
+        fresh = True
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            fresh = self._make_over(path, mode)
+        except (FileNotFoundError, NotADirectoryError):
+            path = self.with_parents(path)
+            os.mkdir(path, mode)
+        if self._implied:
+            self._implied.discard(path if fresh else _real(path))
+        return path, fresh
+
+    def implied(self, path: bytes) -> bytes:
+        """Make directory `path` and those above it where missing; return its path with links resolved.
+
+        Raises:
+            ArchiveError: something else is there.
+        """
+        real = os.path.realpath(b"/" + path).lstrip(b"/")
+        made = b""
+        for part in real.split(b"/") if real else ():
+            made = made + b"/" + part if made else part
+            try:
+                os.mkdir(made, IMPLIED_MODE)
+                self._implied.add(made)
+            except FileExistsError:
+                found = os.lstat(made)
+                if stat.S_ISDIR(found.st_mode):
+                    continue
+                if not is_whiteout(found):
+                    raise ArchiveError(f"tar entry below {show(path)}: {show(made)} is not a directory") from None
+                self._make_over(made, IMPLIED_MODE)  # removed and made anew: nothing below is its pattern
+            if self.inherits_group:
+                os.chown(made, 0, 0, follow_symlinks=False)
+                os.chmod(made, IMPLIED_MODE)
+        return real
+
+    def with_parents(self, path: bytes) -> bytes:
+        """Make the directories above `path` that are missing; return `path` with its parent's links resolved."""
+        parent, _, base = path.rpartition(b"/")
+        real = self.implied(parent) if parent else b""
+        return real + b"/" + base if real else base
+
+    def date(self, path: bytes, mtime_ns: int) -> None:
+        """Note the time that a directory shall have in the end."""
+        self._times[path] = mtime_ns
+
+    def finish(self) -> list[bytes]:
+        """Set the times of directories, which making files in them has moved; return the implied ones, parents first."""
+        for path, mtime_ns in self._times.items():
+            try:
+                os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # removed by a later entry under another name of it
+        return sorted(self._implied)
+
+    def remove(self, path: bytes) -> None:
+        """Remove what stands where an entry goes, with all below it; of two entries of one name the later wins."""
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+        below = path + b"/"
+        doomed = [path]
+        for directory in doomed:
+            with os.scandir(directory) as items:
+                for item in items:
+                    if item.is_dir(follow_symlinks=False):
+                        doomed.append(item.path)
+                    else:
+                        os.unlink(item.path)
+        for directory in reversed(doomed):
+            os.rmdir(directory)
+        for known in [known for known in self._times if known == path or known.startswith(below)]:
+            del self._times[known]
+        self._implied = {known for known in self._implied if known != path and not known.startswith(below)}
+
+    def _make_over(self, path: bytes, mode: int) -> bool:
+        """Make a directory where something is; return whether it is new. One that replaces a whiteout hides what is below."""
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode):
+            return False
+        os.unlink(path)
+        os.mkdir(path, mode)
+        if is_whiteout(found):
+            mark_opaque(path)
+        return True
+
+
+def mark_opaque(path: bytes) -> None:
+    """Mark a directory so that overlayfs hides what lies below it."""
+    os.setxattr(path, OPAQUE_XATTR, b"y", follow_symlinks=False)
+
+
+def is_whiteout(found: os.stat_result) -> bool:
+    """Tell whether this is overlayfs's mark for: nothing is here, whatever lies below."""
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+
+def _real(path: bytes) -> bytes:
+    """Return `path` with its parent's links resolved; its own last part may be a link and stays."""
+    parent, _, base = path.rpartition(b"/")
+    return (os.path.realpath(b"/" + parent) + b"/" + base).lstrip(b"/")

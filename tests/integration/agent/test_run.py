@@ -15,8 +15,9 @@ import pytest
 from hythe.errors import Conflict, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 from hythe_runtime.agent.adapters import programs
 from hythe_runtime.agent.model import Bundle, Epoch, Intent, Mount
+from hythe_runtime.agent.stdio import Channel
 from tests.fakes.bundles import FakeBundles
-from tests.fixtures.agents import NAMESPACE, AgentLab, process_exists
+from tests.fixtures.agents import NAMESPACE, AgentLab, fill, process_exists
 from tests.fixtures.waiting import eventually_async
 
 BUSYBOX = Path("/bin/busybox").read_bytes()
@@ -320,6 +321,61 @@ async def test_disk_below_the_reserve_takes_no_new_container(lab: AgentLab) -> N
     with pytest.raises(ResourceExhausted, match="less than the reserve"):
         await lab.run("true")
     assert lab.left_behind() == []
+
+
+async def test_missing_program_is_named_and_nothing_is_left(lab: AgentLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without conmon or runc nothing can run, and the error says what to install."""
+    monkeypatch.setenv("PATH", str(lab.directory))
+    with pytest.raises(FailedPrecondition, match="find conmon: it is not installed") as caught:
+        await lab.run("true")
+    assert caught.value.next_step == "apt-get install conmon"
+    monkeypatch.undo()
+    assert lab.left_behind() == []
+    assert lab.bundles.prepared == set()
+
+
+async def test_full_disk_stops_and_removes_what_runs_and_refuses_what_is_new(
+    busybox_base: Path, tmp_path: Path, small_disk: Callable[[int], Path]
+) -> None:
+    """With not a byte free, running containers can be stopped, their exits recorded and removed; new ones are refused."""
+    lab = AgentLab(small_disk(32), busybox_base, state=tmp_path / "state")
+    await lab.start()
+    try:
+        record = (await lab.run("sleep", "100", wait=False)).record
+        fill(lab.directory / "filler")
+        with pytest.raises(ResourceExhausted) as caught:
+            await lab.run("true")
+        assert "No space left on device" in caught.value.cause
+        stopped = await lab.supervisor.stop(NAMESPACE, record.id, Epoch(1, 2), "KILL", None)
+        assert stopped.record.exit is not None and stopped.record.exit.code == 137
+        await lab.stop()
+        await lab.start()
+        ended = lab.get(record.id)
+        assert (ended.state, ended.exit, ended.epoch) == ("exited", stopped.record.exit, Epoch(1, 2))
+        await lab.supervisor.remove(NAMESPACE, record.id, Epoch(1, 2), force=False)
+        assert lab.left_behind() == []
+    finally:
+        await lab.stop()
+        lab.remove_cgroups()
+
+
+async def test_names_too_long_for_a_socket_address_are_no_obstacle(busybox_base: Path, tmp_path: Path) -> None:
+    """The longest namespace below a deep directory: input reaches the container all the same."""
+    lab = AgentLab(tmp_path, busybox_base, state=tmp_path / ("d" * 100))
+    await lab.start()
+    try:
+        over = Channel("n" * 76, lab.channel().id, 1 << 20)
+        intent = replace(lab.intent("cat", stdin=True, auto_remove=True), namespace="n" * 76)
+        running = asyncio.create_task(lab.run_intent(intent, over))
+        await eventually_async(_is(lambda: bool(lab.transport.channel(over.id).grants)))
+        lab.inputs.take(over.namespace, over.id, 0, b"hi")
+        lab.inputs.take(over.namespace, over.id, 2, b"")
+        assert (await running).record.exit is not None
+        await lab.gone(intent.id)
+        assert lab.transport.channel(over.id).streams["stdout"] == b"hi"
+    finally:
+        await lab.stop()
+        lab.remove_cgroups()
 
 
 async def test_monitor_runs_apart_from_the_agent_with_nothing_of_it(lab: AgentLab) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from hythe.errors import DataLoss, ResourceExhausted
 from hythe_runtime.agent import segment
 from hythe_runtime.agent.entries import Asked, Confirmed, Entry
 from hythe_runtime.agent.journal import Journal
+from tests.fixtures.agents import fill
 from tests.unit.agent.records import intent
 
 SMALL_BYTES = 64 << 10
@@ -169,7 +169,7 @@ async def test_full_disk_still_takes_exits(small_disk: Callable[[int], Path]) ->
     """With not a byte free on its disk the journal takes what is ahead of it allocated, then says that it is full."""
     disk = small_disk(16)
     journal = await start(disk / "journal", segment_bytes=256 << 10, snapshot=[])
-    _fill(disk / "filler")
+    fill(disk / "filler")
     taken = 0
     for entry in confirmed(2000):
         await journal.append([entry], urgent=True)
@@ -184,7 +184,7 @@ async def test_full_disk_and_full_journal_refuse_and_keep_what_they_have(small_d
     disk = small_disk(16)
     state = confirmed(3000)  # a snapshot that is larger than the spare segment
     journal = await start(disk / "journal", segment_bytes=64 << 10, snapshot=state)
-    _fill(disk / "filler")
+    fill(disk / "filler")
     with pytest.raises(ResourceExhausted, match="the disk is full"):
         for _ in range(5000):
             await journal.append(confirmed(1), urgent=True)
@@ -193,13 +193,3 @@ async def test_full_disk_and_full_journal_refuse_and_keep_what_they_have(small_d
     await journal.append(state[-1:], urgent=True)
     journal.close()
     assert Confirmed("b" * 32, 1) in read(disk / "journal")
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError as error:
-                assert error.errno == errno.ENOSPC

@@ -20,7 +20,7 @@ from hythe_runtime.agent.adapters.conmon import Conmon
 from hythe_runtime.agent.adapters.files import AgentFiles
 from hythe_runtime.agent.adapters.inotify import Watches
 from hythe_runtime.agent.adapters.mounts import KernelMounts
-from hythe_runtime.agent.adapters.publishing import BusEventStore, BusIoTransport, BusOutlet, Heart
+from hythe_runtime.agent.adapters.publishing import BusEventStore, BusIoTransport, BusOutlet
 from hythe_runtime.agent.adapters.runc import Runc
 from hythe_runtime.agent.adoption import Adoption
 from hythe_runtime.agent.book import Book
@@ -78,7 +78,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         adoption = Adoption(book, places, monitors, runtime, mounts, files, executor, cleaner, supervisor)
         stack.push_async_callback(supervisor.close)
         await adoption.run()
-        for work in (outlet.run, Heart(bus, host, instance, board).run):
+        for work in (outlet.run, lambda: outlet.beat(board)):
             stack.push_async_callback(_cancel, asyncio.create_task(_for_ever(work)))
         outbox.start()
         stack.push_async_callback(outbox.stop)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class KernelCgroups:
     def __init__(self) -> None:
         self._hierarchies = hierarchies()
         self._own = _own_cgroup(self._hierarchies)
+        self._making = threading.Lock()
 
     async def remove(self, path: str) -> None:
         """Kill what is left in the cgroup `path` and remove its tree from every hierarchy."""
@@ -88,8 +90,11 @@ class KernelCgroups:
             directory = hierarchy.root / path.lstrip("/")
             try:
                 _write(directory / "cgroup.procs", str(pid))
-            except FileNotFoundError:
-                self._make(hierarchy, directory)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOSPC):
+                    raise
+                with self._making:  # ENOSPC: a v1 cpuset that somebody is just making has no processors yet
+                    self._make(hierarchy, directory)
                 _write(directory / "cgroup.procs", str(pid))
 
     def _make(self, hierarchy: Hierarchy, directory: Path) -> None:

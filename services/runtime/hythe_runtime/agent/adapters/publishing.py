@@ -23,16 +23,16 @@ BEAT_INTERVAL_S = 1.0
 
 
 class BusOutlet:
-    """`hythe_runtime.agent.ports.Outlet`: statuses in order, none of them kept for later when the bus is away.
+    """`hythe_runtime.agent.ports.Outlet`: statuses and heartbeats in order, none of them kept while the bus is away.
 
-    A reader that missed one sees it in the numbers and asks for the full list.
+    A reader that missed a status sees it in the numbers and asks for the full list.
     """
 
     def __init__(self, bus: Bus, host: str, instance: str) -> None:
         self._bus = bus
         self._host = host
         self._instance = instance
-        self._queue: asyncio.Queue[Status] = asyncio.Queue()
+        self._queue: asyncio.Queue[Status | Beat] = asyncio.Queue()
 
     def status(self, status: Status) -> None:
         """Publish a status."""
@@ -41,40 +41,30 @@ class BusOutlet:
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
-            status = await self._queue.get()
-            message = status_to_wire(status, self._host, self._instance)
+            item = await self._queue.get()
+            if isinstance(item, Status):
+                message = status_to_wire(item, self._host, self._instance)
+                subject, data = subjects.status(message.namespace, self._host), message.model_dump_json()
+            else:
+                subject, data = subjects.beat(self._host), item.model_dump_json()
             try:
-                await self._bus.publish(
-                    subjects.status(message.namespace, self._host), message.model_dump_json().encode()
-                )
+                await self._bus.publish(subject, data.encode())
             except Unavailable:
                 pass
 
-
-class Heart:
-    """The heartbeat of this agent, once a second."""
-
-    def __init__(self, bus: Bus, host: str, instance: str, board: Board) -> None:
-        self._bus = bus
-        self._host = host
-        self._instance = instance
-        self._board = board
-
-    async def run(self) -> None:
-        """Beat until cancelled; a beat that cannot be sent is left out."""
+    async def beat(self, board: Board) -> None:
+        """Send a heartbeat each second until cancelled, behind the statuses whose numbers it bears."""
         boot_id = clock.boot_id()
         while True:
-            beat = Beat(
-                host=self._host,
-                instance=self._instance,
-                boot_id=boot_id,
-                boottime_ms=clock.boottime_ms(),
-                change=self._board.change,
+            self._queue.put_nowait(
+                Beat(
+                    host=self._host,
+                    instance=self._instance,
+                    boot_id=boot_id,
+                    boottime_ms=clock.boottime_ms(),
+                    change=board.change,
+                )
             )
-            try:
-                await self._bus.publish(subjects.beat(self._host), beat.model_dump_json().encode())
-            except Unavailable:
-                pass
             await asyncio.sleep(BEAT_INTERVAL_S)
 
 

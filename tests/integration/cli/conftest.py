@@ -68,16 +68,21 @@ class Desk:
         return made
 
     def start(
-        self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: str = "", **variables: str
+        self,
+        *arguments: str,
+        stdin: int = subprocess.DEVNULL,
+        stdout: str = "",
+        stderr: int = subprocess.PIPE,
+        **variables: str,
     ) -> subprocess.Popen[bytes]:
-        """Start a command with its output in pipes, or its stdout in a file."""
+        """Start a command with its output in pipes, or its stdout in a file, or its stderr on a descriptor."""
         out = os.open(stdout, os.O_WRONLY) if stdout else subprocess.PIPE
         try:
             return subprocess.Popen(
                 [Path(sys.executable).parent / "hythe", *arguments],
                 stdin=stdin,
                 stdout=out,
-                stderr=subprocess.PIPE,
+                stderr=stderr,
                 env={**self.environment, **variables},
             )
         finally:
@@ -86,7 +91,8 @@ class Desk:
 
     async def run(self, *arguments: str, stdin: bytes | None = None, **variables: str) -> tuple[int, str, str]:
         """Run a command to its end and return exit code, stdout and stderr."""
-        process = self.start(*arguments, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, **variables)
+        given = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+        process = self.start(*arguments, stdin=given, stdout="", stderr=subprocess.PIPE, **variables)
         out, err = await asyncio.to_thread(process.communicate, stdin, 30)
         return process.returncode, out.decode(), err.decode()
 

@@ -103,6 +103,34 @@ async def test_pull_shows_layers_and_prints_reference_and_digest(desk: Desk) -> 
     assert (await desk.run("pull", "-q", "x:1"))[2] == ""
 
 
+async def test_pull_on_a_terminal_draws_each_layer_in_place(desk: Desk) -> None:
+    """On a terminal a layer has one line that is drawn again: fetching, verifying and unpacking with bytes."""
+    digests = ["sha256:" + letter * 64 for letter in "ab"]
+
+    async def answer(message: Msg, service: Responder) -> None:
+        await service.say(message.reply, "accepted", {})
+        for state in ("fetching", "verifying", "unpacking", "unpacked"):
+            for digest in digests:
+                layer = {"digest": digest, "state": state, "done_bytes": 1_500_000, "total_bytes": 3_000_000}
+                await service.say(message.reply, "progress", {"resolved": None, "layer": layer})
+            await service.client.flush()
+            await asyncio.sleep(0.12)  # the command draws at most ten times a second
+        image = {"reference": "docker.io/library/x:1", "target": {"digest": digests[0]}}
+        await service.say(message.reply, "done", {"image": image, "fetched_bytes": 10})
+
+    await desk.serve("runtime", answer)
+    terminal, inside = os.openpty()
+    process = desk.start("pull", "x:1", stderr=inside)
+    os.close(inside)
+    assert await asyncio.to_thread(process.wait, 20) == 0
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    for word in ("Fetching", "Verifying", "Unpacking"):
+        assert f"aaaaaaaaaaaa: {word} 1.5 MB of 3.0 MB" in shown
+    assert "\x1b[2A" in shown
+    assert shown.rstrip().endswith("bbbbbbbbbbbb: Unpacked 3.0 MB")
+
+
 async def test_logs_bring_both_streams_up_to_their_last_byte(desk: Desk) -> None:
     """The command ends when it has what the result promises."""
     agent = await desk.agent()

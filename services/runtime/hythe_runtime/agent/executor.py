@@ -105,33 +105,50 @@ class Executor:
         await self._undo(task, FailedPrecondition(reason))
 
     async def _create(self, task: Task) -> None:
+        """Take every step from the intent to a running command; two of them side by side."""
         intent = task.record.intent
         place = self._places.run_of(task.record)
         warming = asyncio.ensure_future(self._monitors.warm_up())
         asked = asyncio.ensure_future(self._ask(intent))
-        preparing = asyncio.ensure_future(self._bundles.prepare(intent, place.cgroup))
+        rooting = asyncio.ensure_future(self._make_root(task, place, asked))
         try:
             await asked
             failpoints.reach("agent.after_intent")
             task.monitor = await self._monitors.launch(place, stdin=intent.stdin)
             await warming
-            task.launched.set()
-            bundle = await _unless_aborted(task, preparing)
+        except BaseException:
+            task.abort("its monitor could not be started")
+            await _ended(rooting)
+            raise
+        task.launched.set()
+        await self._create_by_runc(task, place, await rooting)
+        failpoints.reach("agent.after_create")
+        await self._attach(task, place)
+        _check_aborted(task)
+        with tracing.span("runc start", container__id=intent.id):
+            await self._runtime.start(place)
+        self._book.note(Started(intent.id, clock.now_rfc3339(), tracing.trace_id()))
+        failpoints.reach("agent.after_start")
+
+    async def _make_root(self, task: Task, place: RunPlace, asked: asyncio.Future[None]) -> Bundle:
+        """Have the bundle made while the intent is written, and mount its root file system after both."""
+        intent = task.record.intent
+        preparing = asyncio.ensure_future(self._bundles.prepare(intent, place.cgroup))
+        try:
+            either: list[asyncio.Future[Any]] = [preparing, task.abort_reason]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            _check_aborted(task)
         finally:
-            task.bundle_possible = await _drop(preparing)
+            preparing.cancel()
+            failure = await _ended(preparing)
+            task.bundle_possible = not isinstance(failure, HytheError) or failure.outcome == "unknown"
+        bundle = preparing.result()
+        await asyncio.shield(asked)
         self._book.note(Prepared(intent.id, bundle))
         with tracing.span("mount", container__id=intent.id):
             await self._mounts.mount(bundle)
         failpoints.reach("agent.after_mount")
-        await self._create_by_runc(task, place, bundle)
-        failpoints.reach("agent.after_create")
-        await self._attach(task, place)
-        _check_aborted(task)
-        at = clock.now_rfc3339()  # a short-lived process may have ended before runc returns
-        with tracing.span("runc start", container__id=intent.id):
-            await self._runtime.start(place)
-        self._book.note(Started(intent.id, at, tracing.trace_id()))
-        failpoints.reach("agent.after_start")
+        return bundle
 
     async def _ask(self, intent: Intent) -> None:
         with tracing.span("journal intent", container__id=intent.id):
@@ -207,21 +224,10 @@ class Executor:
         task.over()
 
 
-async def _drop(preparing: asyncio.Future[Bundle]) -> bool:
-    """End the making of a bundle, whatever comes of it; tell whether there may be one."""
-    preparing.cancel()
-    await asyncio.wait([preparing])
-    failure = None if preparing.cancelled() else preparing.exception()
-    return not (isinstance(failure, HytheError) and failure.outcome != "unknown")
-
-
-async def _unless_aborted(task: Task, work: asyncio.Future[Bundle]) -> Bundle:
-    """Return the result of `work`, unless the creation is given up first."""
-    either: list[asyncio.Future[Any]] = [work, task.abort_reason]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not work.done():
-        _check_aborted(task)
-    return await work
+async def _ended(work: asyncio.Future[Any]) -> BaseException | None:
+    """Wait until `work` is over and return what it failed with; None if it did not, or was cancelled."""
+    await asyncio.wait([work])
+    return None if work.cancelled() else work.exception()
 
 
 def _check_aborted(task: Task) -> None:

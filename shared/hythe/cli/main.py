@@ -225,6 +225,7 @@ def _nobody_reads() -> int:
 
 def entry() -> None:
     """Be the whole process: run one command and leave without taking the interpreter apart, which would cost 4 ms."""
+    _open_standard_descriptors()
     code = main()
     try:
         sys.stdout.flush()
@@ -232,6 +233,17 @@ def entry() -> None:
     except OSError:
         code = code or exits.FAILED
     os._exit(code)
+
+
+def _open_standard_descriptors() -> None:
+    """Put /dev/null where the caller closed stdin, stdout or stderr: else a socket would take that place and get the output."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -307,6 +309,18 @@ async def test_end_that_nobody_learnt_is_not_success(desk: Desk, container: Cont
     await container.end(None, reason="monitor lost")
     code, _, err = await _finish(process)
     assert (code, b"monitor lost" in err) == (125, True)
+
+
+async def test_output_that_the_caller_closed_goes_nowhere_and_the_code_stays(desk: Desk, container: Container) -> None:
+    """With stdout closed the output never lands in a descriptor that happens to have its number, such as the bus."""
+    program = Path(sys.executable).parent / "hythe"
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f"exec {program} run img >&- 2>&-"), env=desk.environment, stdin=subprocess.DEVNULL
+    )
+    await container.started.wait()
+    await container.write("stdout", 0, b"PUB > 0\r\n\r\n")
+    await container.end(6, 11)
+    assert await asyncio.wait_for(process.wait(), 20) == 6
 
 
 async def test_lost_part_of_the_output_is_said(desk: Desk, container: Container) -> None:

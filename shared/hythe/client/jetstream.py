@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import json
 
-from hythe.client.sync_bus import no_answer
+from hythe.client.answers import no_answer
 from hythe.errors import HytheError, Internal, NotFound, ResourceExhausted
 
 TYPE_CHECKING = False

@@ -6,8 +6,9 @@ import json
 import time
 from collections import deque
 
+from hythe.client.answers import not_running, read_answer
 from hythe.client.problem import decode
-from hythe.client.sync_bus import CALL_TIMEOUT_S, not_running, read_answer
+from hythe.client.sync_bus import CALL_TIMEOUT_S
 from hythe.errors import DeadlineExceeded, HytheError, Unavailable
 
 TYPE_CHECKING = False

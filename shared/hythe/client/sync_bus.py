@@ -11,10 +11,11 @@ import time
 
 from hythe import subjects
 from hythe.bus import nkey
+from hythe.client.answers import kind_of, no_answer, not_running, read_answer
 from hythe.client.link import START_STACK, Link
-from hythe.client.problem import decode
 from hythe.client.protocol import Frame, encode_publish
-from hythe.errors import DataLoss, DeadlineExceeded, HytheError, PermissionDenied, Unavailable
+from hythe.client.waiting import Waiting, WaitingBlock
+from hythe.errors import HytheError, PermissionDenied, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ RECONNECT_S = 5.0
 REQUEST_ID_HEADER = "hythe-request-id"
 BEGIN_BEFORE_HEADER = "hythe-begin-before"
 TIMEOUT_HEADER = "hythe-timeout-ms"
-ERROR_HEADER = "nats-service-error"
 
 
 class SyncBus:
@@ -50,7 +50,7 @@ class SyncBus:
         self._key = key
         self._inbox = f"{subjects.inbox_prefix(key_name)}.{os.urandom(11).hex()}"
         self._inbox_number = 0
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._callbacks: dict[int, tuple[str, Callable[[Frame], None]]] = {}
         self._pongs = 0
         self._on_reconnect: list[Callable[[], None]] = []
@@ -125,7 +125,7 @@ class SyncBus:
     def listen(self, callback: Callable[[Frame], None]) -> tuple[str, Callable[[], None]]:
         """Return a fresh inbox whose every message goes to `callback`, and a function that ends it."""
         inbox = self.new_inbox()
-        self._waiting[inbox] = _Waiting("", callback, None)
+        self._waiting[inbox] = Waiting("", callback, None)
 
         def stop() -> None:
             self._waiting.pop(inbox, None)
@@ -230,9 +230,9 @@ class SyncBus:
 
     def waiting(
         self, subject: str, take: Callable[[Frame], object], refused: Callable[[HytheError], object]
-    ) -> _WaitingBlock:
+    ) -> WaitingBlock:
         """Return a block during which replies to a fresh inbox go to `take`, and refusals of `subject` to `refused`."""
-        return _WaitingBlock(self._waiting, self.new_inbox(), _Waiting(subject, take, refused))
+        return WaitingBlock(self._waiting, self.new_inbox(), Waiting(subject, take, refused))
 
     def headers_of_request(self, request_id: str, timeout_s: float) -> dict[str, str]:
         """Return the headers that every request carries but the trace context."""
@@ -295,37 +295,6 @@ class SyncBus:
         self._link.close()
 
 
-class _Waiting:
-    """Who waits on one inbox."""
-
-    __slots__ = ("refused", "subject", "take")
-
-    def __init__(
-        self, subject: str, take: Callable[[Frame], object], refused: Callable[[HytheError], object] | None
-    ) -> None:
-        self.subject = subject
-        self.take = take
-        self.refused = refused
-
-
-class _WaitingBlock:
-    """Registers somebody who waits for the time of a block."""
-
-    __slots__ = ("_all", "_inbox", "_waiting")
-
-    def __init__(self, everybody: dict[str, _Waiting], inbox: str, waiting: _Waiting) -> None:
-        self._all = everybody
-        self._inbox = inbox
-        self._waiting = waiting
-
-    def __enter__(self) -> str:
-        self._all[self._inbox] = self._waiting
-        return self._inbox
-
-    def __exit__(self, *exc: object) -> None:
-        self._all.pop(self._inbox, None)
-
-
 def open_bus(settings: Settings, trace: CommandTrace | None = None) -> SyncBus:
     """Connect to the bus of the stack that `settings` name, with the key that they name.
 
@@ -351,49 +320,3 @@ def read_bus_file(path: str) -> str:
         raise Unavailable(
             f"find the bus: the stack is not running (no {path})", service="nats-server", next_step=START_STACK
         ) from None
-
-
-def read_answer(frame: Frame, subject: str) -> dict[str, Any]:
-    """Return the result that a service's last message holds, or raise the error that it holds."""
-    if ERROR_HEADER in frame.headers:
-        raise decode(frame.data)
-    try:
-        answer = json.loads(frame.data)
-    except ValueError as error:
-        raise DataLoss(
-            f"read the answer of {kind_of(subject)}: not understood", cause=str(error), outcome="unknown"
-        ) from error
-    if not isinstance(answer, dict):
-        raise DataLoss(f"read the answer of {kind_of(subject)}: not an object", outcome="unknown")
-    return answer
-
-
-def kind_of(subject: str) -> str:
-    """Return ``service.noun.verb`` of a request's subject, or any other subject as it is."""
-    parts = subject.split(".")
-    return ".".join(parts[5:]) if subject.startswith(subjects.PREFIX) and len(parts) == 8 else subject
-
-
-def service_of(subject: str) -> str:
-    """Return the service that a request's subject addresses."""
-    return kind_of(subject).partition(".")[0] if subject.startswith(subjects.PREFIX) else "nats-server"
-
-
-def no_answer(subject: str, waited_s: float, service: str = "") -> DeadlineExceeded:
-    """Return the error for silence: whether the request took effect is unknown."""
-    service = service or service_of(subject)
-    return DeadlineExceeded(
-        f"ask {kind_of(subject)}: {service} did not answer within {waited_s:.1f} s",
-        service=service,
-        next_step=f"`hythe status` shows whether {service} runs; `hythe logs --service {service}` what it says",
-    )
-
-
-def not_running(subject: str, service: str = "") -> Unavailable:
-    """Return the error for a request that nobody listens to: it was not executed."""
-    service = service or service_of(subject)
-    return Unavailable(
-        f"ask {kind_of(subject)}: {service} is not running on this stack",
-        service=service,
-        next_step="`hythe status` shows the processes; `hythe up` starts what is missing",
-    )

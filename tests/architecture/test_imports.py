@@ -16,7 +16,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "nats": ("hythe.bus.*",),
     "nacl": ("hythe.bus.*",),
     "nkeys": ("hythe.bus.*",),
-    "opentelemetry": ("hythe.telemetry",),
+    "opentelemetry": ("hythe.telemetry.*",),
     "prometheus_client": ("hythe.metrics", "*.figures"),
     "pydantic": ("hythe.wire.*", "hythe.bus.*", "*.handlers", "*.adapters.*", "hythe_runtime.controller.hosts"),
     "minio": ("hythe_distribution.adapters.*",),

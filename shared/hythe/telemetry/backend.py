@@ -8,26 +8,28 @@ an operation: what does not fit the bounded buffer is dropped and counted.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
+import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from hythe import __version__, subjects, tracing
+from hythe import __version__, tracing
 from hythe.errors import HytheError, NotFound
+from hythe.telemetry.outbox import Publish, SpanOutbox
 from hythe.tracing import Kind, Span, Value
 
+log = logging.getLogger(__name__)
+
 FLUSH_INTERVAL_S = 0.1
-MAX_BUFFERED_SPANS = 20_000
+SHUTDOWN_WITHIN_S = 2.0
+MAX_ATTRIBUTE_CHARACTERS = 4096
 MAX_STATUS_CHARACTERS = 500
 
 _KINDS = {
@@ -37,8 +39,6 @@ _KINDS = {
     "producer": SpanKind.PRODUCER,
     "consumer": SpanKind.CONSUMER,
 }
-
-Publish = Callable[[str, bytes], Awaitable[None]]
 
 
 class _OtelSpan:
@@ -55,106 +55,6 @@ class _OtelSpan:
         self._span.set_status(StatusCode.ERROR, message)
 
 
-class SpanOutbox(SpanProcessor):
-    """Collects ended spans and publishes them by trace; thread-safe, bounded.
-
-    Attributes:
-        dropped: spans that found no room.
-        wake: called, by whichever thread ended the span, when there is something to publish after there was nothing.
-    """
-
-    def __init__(self, service: str, host: str) -> None:
-        self._service = service
-        self._host = host
-        self._lock = threading.Lock()
-        self._ended: dict[tuple[str, str], list[ReadableSpan]] = {}
-        self._open: dict[str, int] = {}
-        self._namespaces: dict[str, str] = {}
-        self._buffered = 0
-        self.dropped = 0
-        self.wake: Callable[[], object] = lambda: None
-
-    def on_start(self, span: SdkSpan, parent_context: otel_context.Context | None = None) -> None:
-        trace_id = format(span.get_span_context().trace_id, "032x")
-        with self._lock:
-            self._open[trace_id] = self._open.get(trace_id, 0) + 1
-            self._namespaces.setdefault(trace_id, tracing.namespace.get())
-
-    def on_end(self, span: ReadableSpan) -> None:
-        trace_id = format(_context(span).trace_id, "032x")
-        with self._lock:
-            left = self._open.get(trace_id, 1) - 1
-            namespace = self._namespaces.get(trace_id, "")
-            if left > 0:
-                self._open[trace_id] = left
-            else:
-                self._open.pop(trace_id, None)
-                self._namespaces.pop(trace_id, None)
-            if self._buffered >= MAX_BUFFERED_SPANS:
-                self.dropped += 1
-                return
-            first = not self._buffered
-            self._buffered += 1
-            self._ended.setdefault((namespace, trace_id), []).append(span)
-        if first:
-            self.wake()
-
-    async def flush(self, publish: Publish) -> None:
-        """Publish what has ended; what cannot be published now is kept for the next time."""
-        with self._lock:
-            batches, self._ended = self._ended, {}
-            self._buffered = 0
-            open_now = {trace_id: self._open.get(trace_id, 0) for _, trace_id in batches}
-        for (namespace, trace_id), spans in batches.items():
-            try:
-                await publish(subjects.span(namespace, trace_id), self._encode(spans, open_now[trace_id]))
-            except HytheError:
-                with self._lock:
-                    self._ended.setdefault((namespace, trace_id), []).extend(spans)
-                    self._buffered += len(spans)
-
-    @property
-    def empty(self) -> bool:
-        """Tell whether nothing waits to be published."""
-        return not self._ended
-
-    def _encode(self, spans: list[ReadableSpan], open_now: int) -> bytes:
-        message = {
-            "service": self._service,
-            "host": self._host,
-            "pid": os.getpid(),
-            "open": open_now,
-            "dropped": self.dropped,
-            "spans": [_span_to_json(span) for span in spans],
-        }
-        return json.dumps(message, separators=(",", ":")).encode()
-
-
-def _context(span: ReadableSpan) -> trace.SpanContext:
-    context = span.get_span_context()
-    assert context is not None, "a span that ended has a context"
-    return context
-
-
-def _span_to_json(span: ReadableSpan) -> dict[str, object]:
-    context = _context(span)
-    return {
-        "trace_id": format(context.trace_id, "032x"),
-        "span_id": format(context.span_id, "016x"),
-        "parent_span_id": format(span.parent.span_id, "016x") if span.parent else "",
-        "name": span.name,
-        "kind": span.kind.name.lower(),
-        "start_ns": span.start_time,
-        "end_ns": span.end_time,
-        "status": "error" if span.status.status_code is StatusCode.ERROR else "ok",
-        "status_message": span.status.description or "",
-        "attributes": dict(span.attributes or {}),
-        "events": [
-            {"name": e.name, "time_ns": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events
-        ],
-    }
-
-
 class Telemetry:
     """The tracing of one process: installs itself as the backend of `hythe.tracing`."""
 
@@ -163,7 +63,11 @@ class Telemetry:
             {"service.name": f"hythe-{service}", "service.version": __version__, "host.name": host}
         )
         self.outbox = SpanOutbox(service, host)
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider = TracerProvider(
+            resource=resource,
+            shutdown_on_exit=False,
+            span_limits=SpanLimits(max_attribute_length=MAX_ATTRIBUTE_CHARACTERS),
+        )
         self._provider.add_span_processor(self.outbox)
         if otlp_endpoint:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # 90 ms, rarely wanted
@@ -226,15 +130,31 @@ class Telemetry:
             await waiting.wait()
             await asyncio.sleep(FLUSH_INTERVAL_S)
             waiting.clear()
-            await self.outbox.flush(self._publish)
+            try:
+                await self.outbox.flush(self._publish)
+            except Exception:  # the periodic loop: tracing must not end with one bad batch
+                log.exception("spans could not be published")
             if not self.outbox.empty:
                 waiting.set()  # the bus was away: try again
 
     async def stop(self) -> None:
-        """Publish what is left and end; exporters get their own time limit."""
+        """Publish what is left and end; a collector that does not answer is given 2 s."""
         if self._task is not None:
             self.outbox.wake = lambda: None
             self._task.cancel()
+            await asyncio.wait([self._task])
         if self._publish is not None and not self.outbox.empty:
             await self.outbox.flush(self._publish)
-        await asyncio.to_thread(self._provider.shutdown)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def shut_down() -> None:
+            self._provider.shutdown()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=shut_down, name="telemetry-shutdown", daemon=True).start()
+        try:
+            await asyncio.wait_for(ended.wait(), SHUTDOWN_WITHIN_S)
+        except TimeoutError:
+            log.warning("spans were left that the collector did not take in time")

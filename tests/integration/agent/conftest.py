@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -29,4 +28,3 @@ async def host(start_nats: Callable[[str], NatsServer], busybox_base: Path) -> A
         assert made.left_behind() == []
     finally:
         made.kill_everything()
-        shutil.rmtree(directory, ignore_errors=True)

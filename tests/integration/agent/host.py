@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,7 @@ class AgentHost:
         self.end_agent()
         KernelCgroups().remove_now(f"/{self._parent}")
         unmount_below(self.directory)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Output:

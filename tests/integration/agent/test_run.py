@@ -356,7 +356,7 @@ async def test_full_disk_stops_and_removes_what_runs_and_refuses_what_is_new(
         assert lab.left_behind() == []
     finally:
         await lab.stop()
-        lab.remove_cgroups()
+        lab.destroy()
 
 
 async def test_names_too_long_for_a_socket_address_are_no_obstacle(busybox_base: Path, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ async def test_names_too_long_for_a_socket_address_are_no_obstacle(busybox_base:
         assert lab.transport.channel(over.id).streams["stdout"] == b"hi"
     finally:
         await lab.stop()
-        lab.remove_cgroups()
+        lab.destroy()
 
 
 async def test_monitor_runs_apart_from_the_agent_with_nothing_of_it(lab: AgentLab) -> None:

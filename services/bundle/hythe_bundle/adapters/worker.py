@@ -25,13 +25,15 @@ log = logging.getLogger(__name__)
 
 STEP = "unpack layer"
 MAX_COMPLAINT_BYTES = 4096
-_START = (
-    "import sys; sys.path[:0] = sys.argv[1:3]; from hythe_bundle.worker.main import main; sys.exit(main(sys.argv[3:]))"
-)
+_START = "import sys; sys.path[:0] = sys.argv[1:3]; from hythe_bundle.worker.main import run; run(sys.argv[3:])"
 
 
 class WorkerApplier:
-    """Keeps the promises of `hythe_bundle.applier.Applier` by one short-lived process for each layer."""
+    """Keeps the promises of `hythe_bundle.applier.Applier` by one short-lived process for each layer.
+
+    Attributes:
+        command: how the worker is started; its numbers follow.
+    """
 
     def __init__(self, root: Path) -> None:
         """Find what the worker imports; `root` names the file system in messages.
@@ -45,7 +47,7 @@ class WorkerApplier:
         packages = Path(found.origin).parent.parent
         own = Path(next(iter(hythe_bundle.__path__))).parent
         self._root = root
-        self._command = (sys.executable, "-I", "-S", "-c", _START, str(own), str(packages))
+        self.command = (sys.executable, "-I", "-S", "-c", _START, str(own), str(packages))
 
     async def apply(
         self, name: str, blob: int, mounts: Sequence[Mount], limits: Limits, progress: Callable[[int], None]
@@ -53,7 +55,7 @@ class WorkerApplier:
         """See `Applier.apply`."""
         numbers = (os.getpid(), limits.most_bytes, limits.most_entries, limits.most_ratio, limits.reserve_bytes)
         process = await asyncio.create_subprocess_exec(
-            *self._command,
+            *self.command,
             *map(str, numbers),
             stdin=blob,
             stdout=asyncio.subprocess.PIPE,

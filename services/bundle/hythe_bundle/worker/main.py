@@ -10,7 +10,35 @@ from hythe_bundle.worker.apply import Applier
 from hythe_bundle.worker.failures import ArchiveError, DamagedError, LimitError, ReserveError
 from hythe_bundle.worker.stream import Blob, Source, ahead, hashed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 WRITE_BACK_BYTES = 8 << 20
+FAULT_CODE = 2
+
+
+def run(arguments: list[str]) -> NoReturn:
+    """Do `main` and end at once with its code, or with `FAULT_CODE` and a line on stderr.
+
+    Python's own way to end loads a library for the threads that still run, and its own report of a fault reads source
+    files: by then both would be a stranger's, for the root directory is the layer's.
+    """
+    code = FAULT_CODE
+    try:
+        code = main(arguments)
+    except BaseException as error:  # noqa: BLE001 (nobody above may see it, see there)
+        os.write(2, _fault(error).encode(errors="replace"))
+    finally:
+        os._exit(code)
+
+
+def _fault(error: BaseException) -> str:
+    places, step = [], error.__traceback__
+    while step is not None:
+        places.append(f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}")
+        step = step.tb_next
+    return f"{type(error).__name__} in {' '.join(places[-8:])}: {error}\n"
 
 
 def main(arguments: list[str]) -> int:

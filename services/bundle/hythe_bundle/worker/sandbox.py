@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import sys
 
 MAX_ADDRESS_SPACE_BYTES = 1 << 30
 MAX_OPEN_FILES = 64
@@ -35,8 +36,8 @@ class _CapData(ctypes.Structure):
 def enter(parent: int) -> None:
     """Make the current directory the root for good, and give up all that applying a layer does not need.
 
-    The process ends with its parent, writes no core, has at most 1 GiB of address space, no way to gain privileges,
-    and the capabilities of `KEPT` alone.
+    Nothing can be imported any more, for it would be the layer's own code. The process ends with its parent, writes no
+    core, has at most 1 GiB of address space, no way to gain privileges, and the capabilities of `KEPT` alone.
 
     Args:
         parent: process id of the parent, to notice that it died before the tie was made.
@@ -54,6 +55,8 @@ def enter(parent: int) -> None:
     ):
         resource.setrlimit(what, (most, most))
     os.umask(0)
+    sys.path.clear()
+    sys.meta_path.clear()
     os.chroot(".")
     os.chdir("/")
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -50,7 +50,7 @@ class Tree:
         Raises:
             ArchiveError: something else is there.
         """
-        real = os.path.realpath(b"/" + path).lstrip(b"/")
+        real = _resolved(path).lstrip(b"/")
         made = b""
         for part in real.split(b"/") if real else ():
             made = made + b"/" + part if made else part
@@ -133,4 +133,11 @@ def is_whiteout(found: os.stat_result) -> bool:
 def _real(path: bytes) -> bytes:
     """Return `path` with its parent's links resolved; its own last part may be a link and stays."""
     parent, _, base = path.rpartition(b"/")
-    return (os.path.realpath(b"/" + parent) + b"/" + base).lstrip(b"/")
+    return (_resolved(parent) + b"/" + base).lstrip(b"/")
+
+
+def _resolved(path: bytes) -> bytes:
+    try:
+        return os.path.realpath(b"/" + path)
+    except RecursionError:
+        raise ArchiveError(f"tar entry below {show(path)}: too many symbolic links") from None

@@ -338,7 +338,9 @@ async def test_full_disk_stops_and_removes_what_runs_and_refuses_what_is_new(
     busybox_base: Path, tmp_path: Path, small_disk: Callable[[int], Path]
 ) -> None:
     """With not a byte free, running containers can be stopped, their exits recorded and removed; new ones are refused."""
-    lab = AgentLab(small_disk(32), busybox_base, state=tmp_path / "state")
+    directory = small_disk(32) / "host"
+    directory.mkdir()
+    lab = AgentLab(directory, busybox_base, state=tmp_path / "state")
     await lab.start()
     try:
         record = (await lab.run("sleep", "100", wait=False)).record

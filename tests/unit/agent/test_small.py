@@ -62,8 +62,8 @@ def test_exit_code_follows_from_runcs_words(message: str, code: int) -> None:
 
 def test_refusal_says_phase_cause_and_code() -> None:
     """runc's own message reaches the user."""
-    error = refused("runc create", "c" * 32, 'exec: "nosuch": executable file not found in $PATH\n')
-    assert error.phase == "runc create"
+    error = refused("start web", "runc create", 'exec: "nosuch": executable file not found in $PATH\n')
+    assert (error.message, error.phase) == ("start web failed", "runc create")
     assert error.cause == 'exec: "nosuch": executable file not found in $PATH'
     assert error.details == {"exit_code": "127"}
     assert error.next_step

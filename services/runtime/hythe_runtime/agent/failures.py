@@ -26,8 +26,8 @@ def exit_code_of(message: str) -> int:
     return FAILED_CODE
 
 
-def refused(phase: str, container_id: str, message: str) -> FailedPrecondition:
-    """Return the error for runc's refusal in `phase`, with runc's own words as its cause."""
+def refused(step: str, phase: str, message: str) -> FailedPrecondition:
+    """Return the error for runc's refusal of `step` (``start web``) in `phase`, with runc's own words as its cause."""
     code = exit_code_of(message)
     next_step = ""
     if code == NOT_FOUND_CODE:
@@ -35,7 +35,7 @@ def refused(phase: str, container_id: str, message: str) -> FailedPrecondition:
     elif code == NOT_INVOKABLE_CODE:
         next_step = "make the command executable in the image, or use another"
     return FailedPrecondition(
-        f"{phase} of {container_id[:12]} failed",
+        f"{step} failed",
         phase=phase,
         cause=message.strip() or "no message",
         next_step=next_step,

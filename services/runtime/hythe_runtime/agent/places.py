@@ -14,12 +14,14 @@ class RunPlace:
     """The places of one run of one container.
 
     Attributes:
+        name: what to call the container in messages.
         directory: its own run directory, never used again.
         log: file of its output, CRI lines.
         cgroup: cgroup of its processes, the same path in every hierarchy, absolute.
     """
 
     container_id: str
+    name: str
     directory: Path
     log: Path
     cgroup: str
@@ -95,10 +97,11 @@ class Places:
         """Return the cgroup of a container."""
         return f"{self.cgroup}/ctr/{namespace}-{container_id}"
 
-    def run(self, namespace: str, container_id: str, number: int) -> RunPlace:
+    def run(self, namespace: str, container_id: str, number: int, name: str = "") -> RunPlace:
         """Return the places of run `number` of a container."""
         return RunPlace(
             container_id,
+            name or container_id[:12],
             self.runs / namespace / container_id / str(number),
             self.log(namespace, container_id, number),
             self.container_cgroup(namespace, container_id),
@@ -106,7 +109,7 @@ class Places:
 
     def run_of(self, record: Record) -> RunPlace:
         """Return the places of the present run of a container."""
-        return self.run(record.intent.namespace, record.id, record.run)
+        return self.run(record.intent.namespace, record.id, record.run, record.intent.name)
 
     def log(self, namespace: str, container_id: str, number: int) -> Path:
         """Return the log of run `number` of a container."""

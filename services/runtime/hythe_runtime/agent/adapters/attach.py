@@ -31,7 +31,7 @@ class ConmonAttacher:
         except OSError as error:
             connection.close()
             raise FailedPrecondition(
-                f"attach to {place.container_id[:12]}",
+                f"start {place.name} failed",
                 phase="attach",
                 cause=str(error),
                 details={"exit_code": "125"},

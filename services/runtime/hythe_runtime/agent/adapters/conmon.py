@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hythe import clock, tracing
-from hythe.errors import DeadlineExceeded
+from hythe.errors import DeadlineExceeded, FailedPrecondition
 from hythe.process import ProcessIdentity, identify
 from hythe_runtime.agent import failures
 from hythe_runtime.agent.adapters import programs
@@ -62,7 +62,7 @@ class Conmon:
 
     def _launch(self, place: RunPlace, stdin: bool) -> ConmonMonitor:
         arguments = self._arguments(place, stdin)
-        with os_errors(f"start conmon for {place.container_id[:12]}", phase="conmon"):
+        with os_errors(f"start {place.name}", phase="conmon"):
             with tracing.span("conmon spawn"):
                 _make_directories(place)
                 start, sync = _open_pipes(place)
@@ -181,7 +181,7 @@ class ConmonMonitor:
             return pid
         except TimeoutError:
             raise DeadlineExceeded(
-                f"runc create of {self._place.container_id[:12]}: not done within {CREATE_WITHIN_S:.0f} s",
+                f"start {self._place.name}: not created within {CREATE_WITHIN_S:.0f} s",
                 phase="runc create",
                 outcome="failed",
                 details={"exit_code": str(failures.FAILED_CODE)},
@@ -204,7 +204,7 @@ class ConmonMonitor:
             self._watch(identity)
         elif code:
             said = programs.last_line(programs.read_small(self._place.directory / "conmon.err"), f"exit code {code}")
-            raise failures.refused("conmon", self._place.container_id, said)
+            raise self._refused("conmon", said)
 
     def _read_identity(self) -> ProcessIdentity | None:
         text = programs.read_small(self._place.conmon_pid)
@@ -224,15 +224,18 @@ class ConmonMonitor:
     def _read_answer(self, data: bytes) -> int:
         lines = data.decode(errors="replace").strip().splitlines()
         if not lines:
-            raise failures.refused("runc create", self._place.container_id, "conmon ended without an answer")
+            raise self._refused("runc create", "conmon ended without an answer")
         try:
             answer = json.loads(lines[0])
             pid = int(answer["data"])
         except (ValueError, KeyError, TypeError):
-            raise failures.refused("runc create", self._place.container_id, f"conmon said {lines[0]!r}") from None
+            raise self._refused("runc create", f"conmon said {lines[0]!r}") from None
         if pid <= 0:
-            raise failures.refused("runc create", self._place.container_id, str(answer.get("message", "")))
+            raise self._refused("runc create", str(answer.get("message", "")))
         return pid
+
+    def _refused(self, phase: str, message: str) -> FailedPrecondition:
+        return failures.refused(f"start {self._place.name}", phase, message)
 
     async def settle(self) -> None:
         """Wait until a ``runc create`` in progress is over, or end a conmon that was never let go."""

@@ -23,7 +23,7 @@ class AgentFiles:
 
     async def link_bundle(self, place: RunPlace, bundle: Bundle) -> None:
         """Point the run directory at the bundle."""
-        with os_errors(f"link the bundle of {place.container_id[:12]}", phase="mount"):
+        with os_errors(f"start {place.name}", phase="mount"):
             place.bundle.symlink_to(bundle.path)
 
     async def remove_run(self, place: RunPlace) -> None:

@@ -29,7 +29,7 @@ class Runc:
         """Start the command of a created container. Once only."""
         code, error = await self._run("start", place.container_id, log=str(place.directory / "runc.log"))
         if code:
-            raise failures.refused("runc start", place.container_id, error)
+            raise failures.refused(f"start {place.name}", "runc start", error)
 
     async def delete(self, container_id: str) -> None:
         """Delete a container, killing what runs in it; nothing happens when there is none."""
@@ -37,7 +37,7 @@ class Runc:
             return
         code, error = await self._run("delete", "--force", container_id)
         if code and not any(text in error for text in _GONE):
-            raise failures.refused("runc delete", container_id, error)
+            raise failures.refused(f"delete {container_id[:12]}", "runc delete", error)
 
     async def kill(self, container_id: str, number: int) -> None:
         """Send signal `number` to a container's first process."""

@@ -57,6 +57,8 @@ class Adoption:
         for record in tuple(self._book.ledger.records.values()):
             place = self._places.run_of(record)
             identity = alive.get(place.directory)
+            if record.conmon is not None and record.conmon.alive():
+                identity = record.conmon  # whatever its command line calls the run directory
             seen = Seen(
                 same_boot=record.conmon is None or record.conmon.boot_id == boot_id,
                 run_directory=place.directory.exists(),
@@ -78,8 +80,7 @@ class Adoption:
     def _carry_out(self, record: Record, seen: Seen, identity: ProcessIdentity | None) -> None:
         action = plan(record, seen)
         task = Task(record)
-        if seen.run_directory:
-            task.monitor = self._monitors.adopt(self._places.run_of(record), identity)
+        task.monitor = self._monitors.adopt(self._places.run_of(record), identity)
         if record.exit is not None:
             task.exit.set_result(record.exit)
             task.stopped.set()

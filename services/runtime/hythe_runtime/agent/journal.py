@@ -1,7 +1,7 @@
 """The agent's journal on disk: appended to in order by one thread, which makes many appends durable by one fsync.
 
-Entries are journaled before the act that they announce (ARCHITECTURE §6). Segments are allocated ahead, and one spare
-is always ready, so that stops and exits can be recorded on a full disk.
+Entries are journaled before the act that they announce (ARCHITECTURE §6). Segments are allocated ahead, so that stops and
+exits can be recorded on a full disk.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import queue
 import threading
 import time
@@ -18,19 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from hythe import durable
-from hythe.errors import DataLoss, HytheError, Internal, ResourceExhausted
+from hythe.errors import HytheError, Internal, ResourceExhausted
 from hythe_runtime.agent import entries as codec
-from hythe_runtime.agent import segment
 from hythe_runtime.agent.entries import Entry
-from hythe_runtime.agent.segment import Part
+from hythe_runtime.agent.segments import Segments
 
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 4 << 20
 LAZY_SYNC_S = 0.05
-_SUFFIX = ".segment"
-_ZEROS = bytes(1 << 20)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -50,62 +45,33 @@ _Work: TypeAlias = _Append | _Snapshot | None
 
 
 class Journal:
-    """One journal directory. `read` first, then `start`; `append` from the event loop; `close` at the end.
-
-    Attributes:
-        syncs: how many fsyncs were done.
-    """
+    """One journal directory. `read` first, then `start`; `append` from the event loop; `close` at the end."""
 
     def __init__(self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self._directory = directory
-        self._segment_bytes = segment_bytes
-        self._frame_bytes = min(segment.MAX_PAYLOAD_BYTES, segment_bytes // 4)
+        self._segments = Segments(directory, segment_bytes)
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._snapshot: Callable[[], Sequence[Entry]] = lambda: ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._failure: HytheError | None = None
-        self._number = 0
-        self._serial = 1
-        self._fd = -1
-        self._size = 0
-        self._end = 0
-        self._durable = 0
         self._unsynced: list[_Append] = []
         self._unsynced_since = 0.0
-        self.syncs = 0
 
     def __repr__(self) -> str:
-        return f"Journal({self._directory}, segment {self._number}, {self._end} of {self._size} bytes)"
+        return f"Journal({self._segments})"
+
+    @property
+    def syncs(self) -> int:
+        """How many fsyncs were done."""
+        return self._segments.syncs
 
     def read(self) -> list[Entry]:
         """Return all entries that count: the last whole snapshot and what came after it. Blocks.
 
         Raises:
-            DataLoss: what had been made durable is damaged; a torn end is not damage.
+            DataLoss: what had been made durable is damaged or missing; a torn end is neither.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lines: list[bytes] = []
-        snapshot: list[bytes] | None = None
-        whole = False
-        serial: int | None = None
-        for path in self._segments():
-            for frame in segment.read(path.read_bytes(), _number(path), serial, str(path)):
-                serial = frame.serial + 1
-                found = frame.payload.split(b"\n") if frame.payload else []
-                if frame.part == Part.ENTRIES:
-                    lines += found
-                    continue
-                if frame.part & Part.SNAPSHOT_FIRST:
-                    snapshot = []
-                if snapshot is not None:
-                    snapshot += found
-                    if frame.part & Part.SNAPSHOT_LAST:
-                        lines, snapshot, whole = snapshot, None, True
-        if serial is not None and not whole:
-            raise DataLoss(f"read {self._directory}: its first segments are missing")
-        self._serial = serial or 1
-        return [codec.decode(line) for line in lines]
+        return [codec.decode(line) for line in self._segments.read()]
 
     def start(
         self, loop: asyncio.AbstractEventLoop, now: Sequence[Entry], snapshot: Callable[[], Sequence[Entry]]
@@ -122,11 +88,12 @@ class Journal:
         """
         self._loop = loop
         self._snapshot = snapshot
-        old = self._segments()
-        self._number = max((_number(path) for path in old), default=0)
-        self._switch()
-        self._write_snapshot([codec.encode(entry) for entry in now])
-        self._make_spare()
+        try:
+            self._segments.begin([codec.encode(entry) for entry in now])
+        except OSError as error:
+            raise ResourceExhausted(
+                f"begin to write {self._segments}", cause=str(error), next_step="make room on the disk of HYTHE_ROOT"
+            ) from error
         self._thread = threading.Thread(target=self._write_for_ever, name="journal", daemon=True)
         self._thread.start()
 
@@ -149,9 +116,7 @@ class Journal:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._segments.close()
 
     def _write_for_ever(self) -> None:
         going = True
@@ -196,11 +161,13 @@ class Journal:
 
     def _replace_old_segments(self, snapshot: _Snapshot) -> None:
         try:
-            self._write_snapshot([codec.encode(entry) for entry in snapshot.entries])
+            self._segments.put_snapshot([codec.encode(entry) for entry in snapshot.entries])
         except OSError as error:
             if error.errno not in _FULL:
                 raise
             log.warning("the journal was not compacted: the disk is full", extra={"cause": str(error)})
+            return
+        self._resolve_unsynced()
 
     def _write_group(self, items: list[_Append]) -> None:
         """Write as many items as go into one frame, then the rest: an item is never split between frames."""
@@ -208,11 +175,11 @@ class Journal:
         size = 0
         for item in items:
             length = sum(map(len, item.lines)) + len(item.lines)
-            if length > self._frame_bytes:
+            if length > self._segments.frame_bytes:
                 error = ResourceExhausted(f"append to the journal: {length} bytes are too many for one entry")
                 self._resolve([item], error)
                 continue
-            if size + length > self._frame_bytes:
+            if size + length > self._segments.frame_bytes:
                 self._write_frame(group)
                 group, size = [], 0
             group.append(item)
@@ -224,93 +191,32 @@ class Journal:
             return
         payload = b"\n".join(line for item in items for line in item.lines)
         try:
-            switched = self._put(Part.ENTRIES, payload)
+            switched = self._segments.put(payload)
         except OSError as error:
             if error.errno not in _FULL:
                 raise
             full = ResourceExhausted("append to the journal: the disk is full", cause=str(error), outcome="not started")
             self._resolve(items, full)
             return
+        if switched:
+            self._resolve_unsynced()
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._compact)
         if not self._unsynced:
             self._unsynced_since = time.monotonic()
         self._unsynced += items
-        if switched and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._compact)
 
     def _compact(self) -> None:
         """Queue a snapshot; it stands for exactly the appends queued before it, for all come from the event loop."""
         self._queue.put(_Snapshot(self._snapshot()))
 
-    def _put(self, part: int, payload: bytes) -> bool:
-        """Write one frame; tell whether a new segment had to be begun for it."""
-        switched = False
-        if self._end + segment.HEADER_BYTES + len(payload) > self._size:
-            self._switch()
-            switched = True
-        frame = segment.encode(self._number, self._serial, self._durable, part, payload)
-        if os.pwrite(self._fd, frame, self._end) != len(frame):
-            raise OSError(f"short write to {self._path(self._number)}")
-        self._end += len(frame)
-        self._serial += 1
-        return switched
-
-    def _write_snapshot(self, lines: list[bytes]) -> None:
-        """Write a snapshot, and when it is durable drop the segments that it replaces, keeping one as the spare."""
-        first = Part.SNAPSHOT | Part.SNAPSHOT_FIRST
-        before = self._number
-        payloads = [b"\n".join(group) for group in _groups(lines, self._frame_bytes)]
-        for i, payload in enumerate(payloads):
-            part = (first if i == 0 else Part.SNAPSHOT) | (Part.SNAPSHOT_LAST if i == len(payloads) - 1 else 0)
-            self._put(part, payload)
-        self._sync()
-        spare = self._directory / "spare"
-        for path in self._segments():
-            if _number(path) >= before:
-                continue
-            if spare.exists() or path.stat().st_size != self._segment_bytes:
-                path.unlink()
-            else:
-                path.rename(spare)
-
     def _sync(self) -> None:
-        os.fdatasync(self._fd)
-        self.syncs += 1
-        self._durable = self._end
+        self._segments.sync()
+        self._resolve_unsynced()
+
+    def _resolve_unsynced(self) -> None:
         items, self._unsynced = self._unsynced, []
         self._resolve(items, None)
-
-    def _switch(self) -> None:
-        """Go on in the next segment; all before is made durable first."""
-        if self._fd >= 0:
-            self._sync()
-        self._make_spare()
-        path = self._path(self._number + 1)
-        (self._directory / "spare").rename(path)
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        durable.sync_directory(self._directory)
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._number += 1
-        self._fd, self._size, self._end, self._durable = fd, os.fstat(fd).st_size, 0, 0
-
-    def _make_spare(self) -> None:
-        """Allocate the next segment, written over once: later writes then change no file system metadata."""
-        spare = self._directory / "spare"
-        if spare.exists():
-            return
-        temporary = self._directory / "spare.new"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, self._segment_bytes)
-            for start in range(0, self._segment_bytes, len(_ZEROS)):
-                os.pwrite(fd, _ZEROS[: self._segment_bytes - start], start)
-            os.fsync(fd)
-        except OSError:
-            temporary.unlink()
-            raise
-        finally:
-            os.close(fd)
-        temporary.rename(spare)
 
     def _fail(self, items: list[_Append], error: OSError | HytheError) -> None:
         """After a failed write nobody knows what is on disk: take no more until the journal is read again."""
@@ -324,28 +230,6 @@ class Journal:
         futures = [item.done for item in items]
         if futures and self._loop is not None:
             self._loop.call_soon_threadsafe(_settle, futures, error)
-
-    def _segments(self) -> list[Path]:
-        return sorted(self._directory.glob(f"*{_SUFFIX}"), key=_number)
-
-    def _path(self, number: int) -> Path:
-        return self._directory / f"{number:08}{_SUFFIX}"
-
-
-def _number(path: Path) -> int:
-    return int(path.name.removesuffix(_SUFFIX))
-
-
-def _groups(lines: list[bytes], most_bytes: int) -> Iterable[list[bytes]]:
-    group: list[bytes] = []
-    size = 0
-    for line in lines:
-        if group and size + len(line) + 1 > most_bytes:
-            yield group
-            group, size = [], 0
-        group.append(line)
-        size += len(line) + 1
-    yield group
 
 
 def _settle(futures: list[asyncio.Future[None]], error: HytheError | None) -> None:

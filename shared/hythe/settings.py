@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Source = Literal["flag", "environment", "file", "default"]
 
 _DEFAULT_ROOT = "/var/lib/hythe"
+MAX_HOST_BYTES = 253
 
 
 class Setting:
@@ -80,7 +81,7 @@ class Settings:
         """
         self.root_text = _absolute("root", values["root"])
         self.state_text = _absolute("state", values["state"])
-        self.host = values["host"] or os.uname().nodename
+        self.host = _host(values["host"] or os.uname().nodename)
         self.namespace = check_namespace(values["namespace"])
         self.cgroup_parent = _cgroup(values["cgroup_parent"] or _default_cgroup(self.root_text))
         self.nats_url = values["nats_url"]
@@ -229,6 +230,13 @@ def _number(key: str, value: str, most: int) -> int:
 def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise InvalidArgument(f"check setting {key}: {value!r} is none of {', '.join(choices)}")
+    return value
+
+
+def _host(value: str) -> str:
+    """Return a name that can be a directory: the stack's cgroup is named by it, and everything in there is killed by `down`."""
+    if "/" in value or value.startswith(".") or not value.isprintable() or len(value.encode()) > MAX_HOST_BYTES:
+        raise InvalidArgument(f"check setting host: {value!r} is not the name of a host")
     return value
 
 

@@ -81,6 +81,12 @@ def test_places_follow_the_root(tmp_path: Path) -> None:
         ("cgroup_parent", "../up"),
         ("cgroup_parent", "a//b"),
         ("cgroup_parent", "/"),
+        ("host", "."),
+        ("host", ".."),
+        ("host", "../.."),
+        ("host", "a/b"),
+        ("host", "a\nb"),
+        ("host", "h" * 256),
     ],
 )
 def test_bad_value_is_refused_by_name(tmp_path: Path, key: str, value: str) -> None:

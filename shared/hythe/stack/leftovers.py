@@ -16,6 +16,8 @@ from hythe.settings import Settings
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _GONE_TIMEOUT_S = 5.0
+_OF_THE_PROCESSES = ("bus.json", "up.json", "services")
+_OF_THE_CONTAINERS = ("run", "runc")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -28,7 +30,7 @@ def cgroup_directories(settings: Settings) -> list[Path]:
 def cgroup_hierarchies() -> list[Path]:
     """Return where each cgroup hierarchy, v1 or v2, is mounted."""
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         fields, _, rest = line.partition(" - ")
         if rest.split(" ")[0] in ("cgroup", "cgroup2"):
             found.append(Path(_unescape(fields.split(" ")[4])))
@@ -97,9 +99,9 @@ def _rmdir(path: Path) -> None:
 
 def mounts_below(directories: Iterable[Path]) -> list[Path]:
     """Return the mount points strictly below these directories, innermost first."""
-    tops = [f"{directory}/" for directory in directories]
+    tops = [f"{os.path.realpath(directory)}/" for directory in directories]  # as the kernel spells them
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         point = _unescape(line.split(" ")[4])
         if any(point.startswith(top) for top in tops):
             found.append(Path(point))
@@ -121,14 +123,14 @@ def unmount_all(settings: Settings) -> int:
 
 
 def clear_state(state: Path, *, keep_containers: bool) -> None:
-    """Remove what one boot of the stack kept; with `keep_containers` only what the processes of the stack kept."""
-    if keep_containers:
-        for name in ("bus.json", "up.json"):
-            (state / name).unlink(missing_ok=True)
-        shutil.rmtree(state / "services", ignore_errors=True)
-    elif mounts_below([state]):
+    """Remove what one boot of the stack kept; with `keep_containers` only what the processes of the stack kept.
+
+    What Hythe did not make stays, for the setting may name a directory of somebody else's.
+    """
+    if not keep_containers and mounts_below([state]):
         return  # never delete through a mount that would not go
-    for entry in state.iterdir() if state.is_dir() and not keep_containers else ():
+    for name in (*_OF_THE_PROCESSES, *(() if keep_containers else _OF_THE_CONTAINERS)):
+        entry = state / name
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:

@@ -92,10 +92,28 @@ def test_state_is_removed_but_never_through_a_mount(places: Settings) -> None:
     leftovers.clear_state(places.state, keep_containers=False)
     assert (point / "data").read_text() == "kept"
     leftovers.unmount_all(places)
-    (places.state / "link").symlink_to(places.root)
+    (places.state / "services").symlink_to(places.root)
     leftovers.clear_state(places.state, keep_containers=False)
     assert not places.state.exists()
     assert places.root.is_dir()
+
+
+def test_state_keeps_what_somebody_else_put_there(places: Settings) -> None:
+    """A HYTHE_STATE that names the wrong directory costs nobody their files."""
+    (places.state / "theirs").mkdir()
+    (places.state / "theirs" / "file").touch()
+    (places.state / "run" / "default").mkdir(parents=True)
+    leftovers.clear_state(places.state, keep_containers=False)
+    assert [path.name for path in places.state.iterdir()] == ["theirs"] and (places.state / "theirs" / "file").exists()
+
+
+def test_mounts_are_found_where_a_link_leads_to(places: Settings, tmp_path: Path) -> None:
+    """The kernel names mounts without links: a root that is reached by one hides none of them."""
+    point = places.root / "bundle" / "bundles" / "c"
+    point.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", point], check=True)
+    (tmp_path / "link").symlink_to(places.root)
+    assert leftovers.mounts_below([tmp_path / "link" / "bundle"]) == [point]
 
 
 def test_state_of_running_containers_is_kept_when_asked(places: Settings) -> None:

@@ -40,8 +40,8 @@ def mounts() -> Iterator[Mounted]:
 
 def mounted_below(directory: Path) -> str:
     """Return a mount point at or below `directory`; empty if there is none."""
-    prefix = f"{directory}/"
-    return next((m.point for m in mounts() if m.point == str(directory) or m.point.startswith(prefix)), "")
+    top = str(directory.resolve())  # as the kernel spells it
+    return next((m.point for m in mounts() if m.point == top or m.point.startswith(f"{top}/")), "")
 
 
 def overlay_on(upper: Path) -> str:

@@ -49,8 +49,7 @@ class KernelMounts:
 
     async def points_below(self, directory: Path) -> list[Path]:
         """Return all mount points below `directory`."""
-        points = await asyncio.to_thread(mount_points)
-        return [Path(point) for point in points if point.startswith(f"{directory}/")]
+        return await asyncio.to_thread(_points_below, directory)
 
 
 def _mount_all(bundle: Bundle) -> None:
@@ -98,7 +97,9 @@ def _parameters(options: list[str]) -> Iterator[tuple[str, str | None]]:
 
 def _is_mounted(target: str, mount: Mount) -> bool:
     if mount.type == "bind" or any(option in ("bind", "rbind") for option in mount.options):
-        return target in mount_points()  # a bind mount of the same file system has the device of its parent
+        return (
+            os.path.realpath(target) in mount_points()
+        )  # a bind mount of the same file system has the device of its parent
     return os.path.ismount(target)
 
 
@@ -122,10 +123,15 @@ def _unmount(target: str) -> None:
 
 def unmount_below(directory: Path) -> None:
     """Unmount everything at and below `directory`, the latest mount first. Blocks."""
-    prefix = f"{directory}/"
+    top = str(directory.resolve())  # as the kernel spells it
     for point in reversed(mount_points()):
-        if point == str(directory) or point.startswith(prefix):
+        if point == top or point.startswith(f"{top}/"):
             _unmount(point)
+
+
+def _points_below(directory: Path) -> list[Path]:
+    top = directory.resolve()  # as the kernel spells it
+    return [directory / Path(point).relative_to(top) for point in mount_points() if point.startswith(f"{top}/")]
 
 
 def mount_points() -> list[str]:

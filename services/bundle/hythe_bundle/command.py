@@ -16,6 +16,7 @@ from hythe.oci import ImageConfig
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
+MAX_PATH_BYTES = 4095
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _REAL_TIME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
 
@@ -43,7 +44,7 @@ def arguments(wishes: Wishes, config: ImageConfig) -> list[str]:
     """Return the command line: entry point and arguments. An entry point of one's own drops the image's arguments too.
 
     Raises:
-        InvalidArgument: nothing is left to run, or a part has a NUL character.
+        InvalidArgument: nothing is left to run, a part has a NUL character, or the program's name is longer than a path.
     """
     if wishes.entrypoint is None:
         entrypoint: Sequence[str] = config.entrypoint
@@ -59,6 +60,7 @@ def arguments(wishes: Wishes, config: ImageConfig) -> list[str]:
         )
     for part in command:
         _check_text("command", part)
+    _check_path("command", command[0])
     return command
 
 
@@ -87,13 +89,14 @@ def working_directory(wishes: Wishes, config: ImageConfig) -> str:
     """Return the absolute directory to start in.
 
     Raises:
-        InvalidArgument: the request's is not absolute, or it lies in /proc, where open descriptors of the runtime
-            could be found (CVE-2024-21626).
+        InvalidArgument: the request's is not absolute, it is longer than a path may be, or it lies in /proc, where open
+            descriptors of the runtime could be found (CVE-2024-21626).
     """
     if wishes.cwd and not wishes.cwd.startswith("/"):
         raise InvalidArgument(f"set the working directory: {wishes.cwd[:200]!r} is not an absolute path")
     cwd = posixpath.normpath("/" + (wishes.cwd or config.working_dir).lstrip("/"))
     _check_text("working directory", cwd)
+    _check_path("working directory", cwd)
     if cwd == "/proc" or cwd.startswith("/proc/"):
         raise InvalidArgument(
             f"set the working directory: {cwd[:200]!r} lies in /proc", next_step="choose another with --workdir"
@@ -151,3 +154,9 @@ def _no_signal(text: str) -> InvalidArgument:
 def _check_text(what: str, text: str) -> None:
     if "\0" in text:
         raise InvalidArgument(f"make the {what}: a part has a NUL character")
+
+
+def _check_path(what: str, text: str) -> None:
+    """Refuse what no kernel takes: conmon waits for ever over runc's complaint, which repeats it, if that is long."""
+    if len(text.encode(errors="surrogateescape")) > MAX_PATH_BYTES:
+        raise InvalidArgument(f"make the {what}: {text[:100]!r}… is longer than {MAX_PATH_BYTES} bytes")

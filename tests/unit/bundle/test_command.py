@@ -42,6 +42,16 @@ def test_command_that_is_none_is_refused(wishes: Wishes) -> None:
         command.arguments(wishes, image())
 
 
+@pytest.mark.parametrize("settings", [{"Cmd": ["/" + "x" * 4095]}, {"Cmd": ["sh"], "WorkingDir": "/" + "é" * 2048}])
+def test_path_that_no_kernel_takes_is_refused(settings: dict[str, object]) -> None:
+    """Else conmon would wait for ever over the complaint of runc, which repeats the whole of it."""
+    config = image(**settings)
+    with pytest.raises(InvalidArgument, match="longer than 4095 bytes"):
+        command.working_directory(Wishes(), config)
+        command.arguments(Wishes(), config)
+    assert command.arguments(Wishes(args=("/" + "x" * 4094, "y" * 5000)), image())
+
+
 def test_environment_is_merged_by_name() -> None:
     """The request's variables win, a bare name takes one away, and there is a PATH and a HOSTNAME in any case."""
     config = image(Env=["A=1", "B=2", "C=x=y", "A=3"])

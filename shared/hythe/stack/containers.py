@@ -55,7 +55,7 @@ def _subject(bus: SyncBus, namespace: str, verb: str) -> str:
 
 
 def stop_with_runc(settings: Settings) -> list[str]:
-    """Stop what runs below this stack's runc directory: SIGTERM, 10 s, SIGKILL; return the ids.
+    """Stop what runs below this stack's runc directory: its own stop signal, 10 s, SIGKILL; return the ids.
 
     For when the services are gone. What they know of the containers they will find ended.
     """
@@ -65,7 +65,7 @@ def stop_with_runc(settings: Settings) -> list[str]:
         return []
     ids = [item["id"] for item in _list(runc, root) if item.get("status") in ("running", "paused", "created")]
     for container in ids:
-        _runc(runc, root, "kill", container, "TERM")
+        _runc(runc, root, "kill", container, _stop_signal(settings, container))
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while ids and time.monotonic() < deadline:
         if not any(item.get("status") == "running" for item in _list(runc, root)):
@@ -74,6 +74,16 @@ def stop_with_runc(settings: Settings) -> list[str]:
     for item in _list(runc, root):
         _runc(runc, root, "delete", "--force", item["id"])
     return ids
+
+
+def _stop_signal(settings: Settings, container: str) -> str:
+    """Return the stop signal that the container's bundle has on record, SIGTERM where none can be read."""
+    for path in (settings.root / "bundle" / "bundles").glob(f"*/{container}/record.json"):
+        try:
+            return str(json.loads(path.read_text()).get("stop_signal") or "SIGTERM")
+        except (OSError, ValueError, AttributeError):
+            pass
+    return "SIGTERM"
 
 
 def _list(runc: Path, root: Path) -> list[dict[str, Any]]:

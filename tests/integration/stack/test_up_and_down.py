@@ -108,14 +108,29 @@ def test_down_finds_the_processes_of_a_killed_supervisor(make_stack: MakeStack) 
 
 
 def test_kept_containers_are_stopped_by_a_later_down(make_stack: MakeStack, busybox: str) -> None:
-    """`down --keep` and then `down`: nothing is left although no service runs any more."""
+    """`down --keep` and then `down`: each gets its own stop signal, nothing is left, and the next `up` knows them ended."""
     stack = make_stack()
     stack.up()
-    assert stack.hythe("run", "-d", busybox, "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done").code == 0
+    for name, number in (("kept", "INT"), ("brief", "TERM")):
+        script = f"trap '' TERM; trap 'exit 0' {number}; while :; do sleep 0.1; done"
+        options = ["--rm"] if name == "brief" else []
+        done = stack.hythe("run", "-d", "--name", name, *options, "--stop-signal", number, busybox, "sh", "-c", script)
+        assert done.code == 0, done.stderr
     assert stack.hythe("down", "--keep").code == 0
     assert any("trap" in command for command in stack.places.processes().values())
-    assert stack.down().code == 0
+    down = stack.down()
+    assert down.code == 0
+    assert down.seconds < 8, "they ended by their own stop signals"
     assert stack.places.settled() == []
+    stack.up()
+    rows = eventually(lambda: _containers(stack) if len(_containers(stack)) == 1 else [], what="one container is known")
+    assert [(row["name"], row["status"], row["exit_code"]) for row in rows] == [("kept", "exited", None)]
+    assert stack.hythe("rm", "kept").code == 0
+    assert _containers(stack) == []
+
+
+def _containers(stack: Stack) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stack.hythe("ps", "-a", "--format", "json").stdout.splitlines()]
 
 
 def test_processes_of_another_version_are_replaced_not_adopted(make_stack: MakeStack) -> None:

@@ -23,6 +23,7 @@ REBOOTED = Seen(False, False, False, False, "")
         ("running", replace(ALL_WELL, runtime_state=""), "watch"),
         ("running", ENDED, "ended"),
         ("running", DEAD, "ended"),
+        ("running", replace(DEAD, run_directory=False), "ended"),
         ("running", REBOOTED, "rebooted"),
         ("created", ALL_WELL, "started"),
         ("creating", ALL_WELL, "started"),

@@ -122,6 +122,7 @@ class Supervisor:
             wait_s = intent.stop_timeout_s if timeout_s is None else timeout_s
             if not await self._ends_within(task, wait_s):
                 await self._kill(task)
+        _check_ended(task)
         return self._status(task)
 
     async def kill(self, namespace: str, container_id: str, epoch: Epoch, signal: str) -> None:
@@ -150,6 +151,7 @@ class Supervisor:
             await self._abort(task, "it was removed before it was started")
         if task.record.state == "running":
             await self._kill(task)
+        _check_ended(task)
         if task.record.state == "exited":
             await self._remove_ended(task)
         await self._wait_cleaned(task)
@@ -306,3 +308,13 @@ class Supervisor:
     async def _ends_within(self, task: Task, timeout_s: float) -> bool:
         done, _ = await asyncio.wait([task.exit], timeout=timeout_s)
         return bool(done)
+
+
+def _check_ended(task: Task) -> None:
+    """Never call a container stopped whose work failed before its end was written down.
+
+    Raises:
+        HytheError: what its work failed with.
+    """
+    if task.record.state == "running":
+        raise task.failure or Internal(f"stop {task.record.intent.name}: its end was not written down", outcome="unknown")

@@ -245,6 +245,21 @@ def test_stack_up_twice_on_one_root_is_refused(stack: Stack) -> None:
     assert stack.hythe("status").code == 0
 
 
+def test_ps_right_after_the_start_lists_what_runs(fresh_stack: Stack, busybox: str) -> None:
+    """As soon as `hythe up` returns, `hythe ps` shows the containers that ran on: it waits for the host's first word."""
+    assert (
+        fresh_stack.hythe(
+            "run", "-d", "--name", "kept", busybox, "sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"
+        ).code
+        == 0
+    )
+    for _ in range(3):
+        assert fresh_stack.hythe("down", "--keep").code == 0
+        fresh_stack.up()
+        rows = [json.loads(line) for line in fresh_stack.hythe("ps", "--format", "json").stdout.splitlines()]
+        assert [(row["name"], row["status"]) for row in rows] == [("kept", "running")]
+
+
 def test_places_see_a_leak(tmp_path: Path) -> None:
     """The leak check itself bites: a process that works in the stack's directory is found."""
     sleeper = subprocess.Popen(["sleep", "60"], cwd=tmp_path)

@@ -64,6 +64,17 @@ def test_failed_run_names_its_trace_and_the_trace_names_the_failure(stack: Stack
     assert "executable file not found" in shown.stdout
 
 
+def test_trace_id_is_found_in_the_services_logs(stack: Stack, busybox: str) -> None:
+    """What the services log about a run, failed or not, carries its trace id."""
+    for command in ("true", "no-such-command"):
+        trace_id = secrets.token_hex(16)
+        stack.hythe("run", "--rm", busybox, command, variables={"TRACEPARENT": f"00-{trace_id}-{'1' * 16}-01"})
+        for service in ("runtime", "agent"):
+            lines = [json.loads(line) for line in stack.hythe("logs", "--service", service).stdout.splitlines()]
+            found = [line["message"] for line in lines if line.get("trace_id") == trace_id]
+            assert any(f"{service}.container.run" in message for message in found), found
+
+
 def test_trace_ls_lists_commands_newest_first(stack: Stack, busybox: str) -> None:
     """`trace ls` lists each command with its duration, the newest first."""
     stack.hythe("ps")

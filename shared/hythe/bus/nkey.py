@@ -10,7 +10,7 @@ import binascii
 import ctypes
 import os
 
-from hythe.errors import FailedPrecondition, InvalidArgument
+from hythe.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 
 _SEED_PREFIX = 18 << 3
 _USER_PREFIX = 20 << 3
@@ -79,12 +79,17 @@ def load(path: str) -> Key:
     """Return the key whose seed is the content of file `path`.
 
     Raises:
-        FailedPrecondition: the file is missing or not readable by this user.
+        FailedPrecondition: the file is missing.
+        PermissionDenied: this user may not read it.
         InvalidArgument: it holds no seed.
     """
     try:
         with open(path, encoding="ascii") as file:
             text = file.read(256)
+    except PermissionError as error:
+        raise PermissionDenied(
+            f"read bus key {path}: not permitted", next_step="run it as root: the keys of a stack are root's"
+        ) from error
     except OSError as error:
         raise FailedPrecondition(
             f"read bus key {path}: {(error.strerror or str(error)).lower()}",

@@ -15,7 +15,7 @@ from hythe.bus.connection import Bus
 from hythe.bus.endpoint import Context, Endpoint
 from hythe.bus.message import Message
 from hythe.bus.remembered import Remembered
-from hythe.bus.replies import Answer, answer_of, fault, problem_of, send
+from hythe.bus.replies import Answer, answer_of, fault, note_refusal, problem_of, send
 from hythe.errors import Conflict, HytheError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from hythe.metrics import Metrics
 from hythe.wire.operation import STATE_HEADER, OperationState
@@ -140,15 +140,18 @@ class Operations:
                 hythe__request_id=context.request_id,
             ) as span:
                 try:
-                    return answer_of(await endpoint.operation(context, request, progress))
+                    answer = answer_of(await endpoint.operation(context, request, progress))
                 except HytheError as error:
                     if not isinstance(error, NotFound):
                         span.fail(error.whole)  # that something is not there is an answer, not a fault
+                    note_refusal(endpoint.kind, error, context.request_id)
                     return problem_of(error, self._host)
                 except Exception as error:  # the endpoint: whatever a handler raises becomes an answer
                     log.exception("%s failed", endpoint.kind)
                     span.fail(f"{type(error).__name__}: {error}")
                     return fault(endpoint.kind, error, self._host)
+                log.info("%s: done", endpoint.kind, extra={"request_id": context.request_id})
+                return answer
         except asyncio.CancelledError:
             reason = f"{endpoint.kind}: {endpoint.service} stopped the work before its end"
             return problem_of(Unavailable(reason, service=endpoint.service, outcome="unknown"), self._host)

@@ -57,6 +57,11 @@ def fault(kind: str, error: Exception, host: str) -> Answer:
     return problem_of(Internal(f"{kind}: a fault of hythe-{service}", cause=cause, outcome="unknown"), host)
 
 
+def note_refusal(kind: str, error: HytheError, request_id: str) -> None:
+    """Log that a request ended with an error; called within its span, so the line has the trace id."""
+    log.info("%s: %s: %s", kind, error.code, error.whole, extra={"request_id": request_id})
+
+
 async def send(bus: Bus, inbox: str, answer: Answer) -> None:
     """Send the last message; a caller that cannot be reached finds the outcome by request id later."""
     try:

@@ -18,7 +18,7 @@ from hythe.bus.endpoint import Abandoned, Context, Endpoint, Progress, Scope
 from hythe.bus.message import Message, Subscription
 from hythe.bus.operations import Operations
 from hythe.bus.remembered import Remembered
-from hythe.bus.replies import Answer, answer_of, fault, problem_of, send
+from hythe.bus.replies import Answer, answer_of, fault, note_refusal, problem_of, send
 from hythe.errors import Conflict, HytheError, NotFound, ResourceExhausted, Unavailable, Unimplemented
 from hythe.process_runner import Process
 from hythe.subjects import HostSubject
@@ -201,6 +201,7 @@ class Service:
                 except HytheError as error:
                     if not isinstance(error, NotFound):
                         span.fail(error.whole)  # that something is not there is an answer, not a fault
+                        note_refusal(endpoint.kind, error, context.request_id)
                     return self._problem(error)
                 except Exception as error:  # the endpoint: whatever a handler raises becomes an answer
                     log.exception("%s failed", endpoint.kind)

@@ -66,7 +66,7 @@ def container_row(item: dict[str, Any]) -> dict[str, Any]:
         "image": either["image"]["reference"],
         "image_digest": either["image"].get("digest") or "",
         "command": status.get("command") or spec.get("args") or [],
-        "status": status.get("status") or record.get("phase", "unknown"),
+        "status": status.get("status") or ("unknown" if item.get("stale") else record.get("phase", "unknown")),
         "desired": record.get("desired", ""),
         "pid": status.get("pid") or None,
         "exit_code": status.get("exit_code"),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from hythe.errors import HytheError
+from hythe.errors import HytheError, InvalidArgument
 
 _SHORT = 12
-_NOT_TRIED = ("InvalidArgument",)
 
 
 def render(error: HytheError, elapsed_s: float, trace_id: str) -> str:
@@ -22,12 +21,16 @@ def render(error: HytheError, elapsed_s: float, trace_id: str) -> str:
         first, *rest = error.cause.strip().splitlines() or [""]
         lines.append(f"  cause: {first}")
         lines += [f"         {line}" for line in rest]
-    if error.code not in _NOT_TRIED:
-        known = "outcome unknown" if error.outcome == "unknown" else f"outcome known: {error.outcome}"
-        lines.append(f"  tried: once; {known}")
-    next_step = error.next_step or (
-        "the trace shows each step" if trace_id else "`hythe doctor` looks for what is wrong"
-    )
+    known = "outcome unknown" if error.outcome == "unknown" else f"outcome known: {error.outcome}"
+    lines.append(f"  tried: once; {known}")
+    next_step = error.next_step or _next_step(error, trace_id)
     trace = f"     trace: {trace_id[:_SHORT]}  (hythe trace show {trace_id[:_SHORT]})" if trace_id else ""
     lines.append(f"  next:  {next_step}{trace}")
     return "\n".join(lines)
+
+
+def _next_step(error: HytheError, trace_id: str) -> str:
+    """Return what to do about an error that doesn't say so itself."""
+    if isinstance(error, InvalidArgument):
+        return "correct the value and try again; `hythe COMMAND --help` and `hythe config` say what is allowed"
+    return "the trace shows each step" if trace_id else "`hythe doctor` looks for what is wrong"

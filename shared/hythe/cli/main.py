@@ -12,7 +12,7 @@ import sys  # noqa: E402
 from importlib import import_module  # noqa: E402
 
 from hythe.cli import exits  # noqa: E402
-from hythe.errors import DeadlineExceeded, HytheError, Internal  # noqa: E402
+from hythe.errors import DeadlineExceeded, HytheError, Internal, PermissionDenied  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,6 +176,13 @@ def _run(name: str, command: Command, module: object, args: argparse.Namespace) 
         code = _nobody_reads()
     except KeyboardInterrupt:
         code = 130
+    except PermissionError as error:
+        failed = PermissionDenied(
+            f"hythe {name}: not permitted",
+            cause=str(error),
+            next_step="run it as root: what belongs to a stack is root's",
+        )
+        code = code_of(failed)
     except OSError as error:
         failed = Internal(f"hythe {name}: the system refused", cause=str(error))
         code = code_of(failed)

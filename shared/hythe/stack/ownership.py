@@ -27,8 +27,6 @@ class Ownership:
         """
         settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.root.chmod(0o700)
-        settings.state.mkdir(mode=0o711, parents=True, exist_ok=True)
-        settings.state.chmod(0o711)
         try:
             self._root = DirectoryLock(settings.root)
         except FailedPrecondition as error:
@@ -38,6 +36,8 @@ class Ownership:
             ) from error
         self._descriptors: list[int] = []
         try:
+            settings.state.mkdir(mode=0o711, parents=True, exist_ok=True)
+            settings.state.chmod(0o711)
             self._take(settings.state, "HYTHE_STATE")
             self._take_cgroup(settings, make_cgroup)
         except BaseException:

@@ -317,4 +317,6 @@ def _check_ended(task: Task) -> None:
         HytheError: what its work failed with.
     """
     if task.record.state == "running":
-        raise task.failure or Internal(f"stop {task.record.intent.name}: its end was not written down", outcome="unknown")
+        raise task.failure or Internal(
+            f"stop {task.record.intent.name}: its end was not written down", outcome="unknown"
+        )

@@ -24,7 +24,12 @@ BEGIN_WITHIN_MS = 5_000
 
 
 class Hosts:
-    """The hosts as this runtime knows them."""
+    """The hosts as this runtime knows them.
+
+    Attributes:
+        on_full_list: called with a host whose full list has just been taken.
+        on_removed: called with namespace and id of a container that its host has just removed.
+    """
 
     def __init__(self, bus: Bus, agents: Agents) -> None:
         self._bus = bus
@@ -33,10 +38,13 @@ class Hosts:
         self._refreshing: dict[str, asyncio.Task[None]] = {}
         self._subscriptions: list[Subscription] = []
         self._heard = asyncio.Event()
+        self._first_beats_until = 0.0
         self.on_full_list: Callable[[str], None] = lambda host: None
+        self.on_removed: Callable[[str, str], None] = lambda namespace, container_id: None
 
     async def start(self) -> None:
         """Listen to all agents."""
+        self._first_beats_until = time.monotonic() + FIRST_BEAT_S
         self._subscriptions = [
             await self._bus.subscribe(subjects.ALL_BEATS, self._on_beat),
             await self._bus.subscribe(subjects.ALL_STATUSES, self._on_status),
@@ -72,6 +80,8 @@ class Hosts:
             log.error("a status speaks for another host", extra={"subject": message.subject, "said": status.host})
             return
         kept = None if status.status == "removed" else status
+        if kept is None:
+            self.on_removed(status.namespace, status.id)
         if self.view.status(status.host, status.instance, status.change, status.id, kept):
             self._refresh(status.host)
 
@@ -84,18 +94,33 @@ class Hosts:
     async def _fetch_full_list(self, host: str) -> None:
         containers: dict[str, ContainerStatus] = {}
         gone: set[str] = set()
+        first = None
         try:
-            first = None
             async for page in self._agents.pages(host):
                 first = first or page
+                if page.instance != first.instance:
+                    return  # the agent was started anew in the middle: its next beat asks again
                 containers.update({status.id: status for status in page.containers})
                 gone.update(page.gone)
         except HytheError as error:
             log.warning("could not list a host", extra={"host": host, "cause": str(error)})
             return
-        assert first is not None
-        self.view.full(host, first.instance, first.change, containers, frozenset(gone))
-        self.on_full_list(host)
+        if first is not None:
+            self.view.full(host, first.instance, first.change, containers, frozenset(gone))
+            self.on_full_list(host)
+            self._heard.set()
+
+    async def heard(self, names: set[str]) -> None:
+        """Return when the full lists of the hosts `names` are there; waits only while this runtime has just started."""
+        while (left_s := self._first_beats_until - time.monotonic()) > 0:
+            known = self.view.hosts
+            if known and names <= known.keys() and all(host.complete for host in known.values()):
+                return
+            self._heard.clear()
+            try:
+                await asyncio.wait_for(self._heard.wait(), left_s)
+            except TimeoutError:
+                return
 
     async def choose(self, wanted: str) -> Choice:
         """Choose a host for a container; right after a start, waits for a first heartbeat.
@@ -138,6 +163,11 @@ class Hosts:
             raise Unavailable(f"ask the agent of {host}: it has not been heard of", service="agent", host=host)
         elapsed_ms = int((time.monotonic() - known.heard_at) * 1000)
         return f"{known.boot_id}/{known.boottime_ms + elapsed_ms + BEGIN_WITHIN_MS}"
+
+    def is_gone(self, host: str, container_id: str) -> bool:
+        """Tell whether `host` has said that it removed a container."""
+        known = self.view.hosts.get(host)
+        return known is not None and container_id in known.gone
 
     def known(self) -> list[HostView[ContainerStatus]]:
         """Return all hosts heard of since this runtime started."""

@@ -29,15 +29,19 @@ class Listing:
             records = [record async for record in self._metadata.records(namespace)]
         except (Unavailable, DeadlineExceeded) as error:
             warnings.append(f"metadata is away, so names and wishes may be out of date: {error.message}")
+        await self._hosts.heard({record.host for record in records})
         listed = join(records, self._hosts.known(), namespace, time.monotonic())
         stale = sorted({_host_of(item) for item in listed if item.stale})
         warnings += [f"host {host} is not heard of: what is shown of it is old or only wished" for host in stale]
-        shown = (
-            listed
-            if every
-            else [item for item in listed if item.status is not None and item.status.status == "running"]
-        )
+        shown = listed if every else [item for item in listed if _may_run(item)]
         return ListResult(containers=shown, warnings=warnings)
+
+
+def _may_run(item: Listed) -> bool:
+    """Tell whether a container runs, or is wished to while its host is not heard of."""
+    if item.status is not None:
+        return item.status.status == "running"
+    return item.stale and item.record is not None and item.record.desired == "running"
 
 
 def join(

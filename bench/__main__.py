@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,7 @@ RUN = "hythe run --rm --network none IMAGE true"
 FLOOR = "conmon + runc create, start, exit, delete"
 CTR = "ctr run --rm IMAGE ID true"
 MIB = 1 << 20
+SETTLE_S = 3.0
 
 
 def interleaved(subjects: dict[str, Callable[[], float]], rounds: int) -> dict[str, Series]:
@@ -55,6 +57,7 @@ def main() -> int:
         stack.callback(hythe.close)
         hythe.up()
         print("measuring the stack at rest …", flush=True)
+        time.sleep(SETTLE_S)
         busy = measured.busy_share(hythe, arguments.rest)
         memory = measured.memory_bytes(hythe)
         hythe.hythe("pull", reference)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -62,17 +61,16 @@ def _short(line: str) -> str:
 
 def busy_share(stack: Stack, seconds: float) -> dict[str, float]:
     """Return the share of one processor that each process of the stack takes over `seconds` of rest."""
-    tick = os.sysconf("SC_CLK_TCK")
-    before = {pid: _ticks(pid) for pid in stack.places.processes()}
+    before = {pid: _processor_ns(pid) for pid in stack.places.processes()}
     time.sleep(seconds)
     lines = stack.places.processes()
     return {
-        f"{_short(lines[pid])} ({pid})": (_ticks(pid) - ticks) / tick / seconds
-        for pid, ticks in before.items()
+        f"{_short(lines[pid])} ({pid})": (_processor_ns(pid) - spent_ns) / 1e9 / seconds
+        for pid, spent_ns in before.items()
         if pid in lines
     }
 
 
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+def _processor_ns(pid: int) -> int:
+    """Return the time that all threads of a process have run, in nanoseconds: ticks are too coarse for a process at rest."""
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in Path(f"/proc/{pid}/task").iterdir())

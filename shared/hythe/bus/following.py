@@ -30,6 +30,9 @@ class Operation(Generic[ProgressT, ReplyT]):
     Silence of 5 s is failure (not total time): the state is then asked for once, and an unknown outcome stays unknown.
     When the connection breaks after the operation was accepted, the state is asked for as soon as the connection is
     back; progress that was sent meanwhile is lost.
+
+    Attributes:
+        accepted: the service has taken the request.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Operation(Generic[ProgressT, ReplyT]):
         self._result_type = result_type
         self._result: ReplyT | None = None
         self.request_id = request_id
+        self.accepted = False
 
     @property
     def result(self) -> ReplyT:
@@ -61,19 +65,18 @@ class Operation(Generic[ProgressT, ReplyT]):
 
     async def __aiter__(self) -> AsyncIterator[ProgressT]:
         kind, service = kind_of(self._pending.subject), service_of(self._pending.subject)
-        accepted = False
         while True:
-            silence_s = deadline.SILENCE_S if accepted else deadline.nested_timeout_s()
+            silence_s = deadline.SILENCE_S if self.accepted else deadline.nested_timeout_s()
             try:
                 message = await self._calls.next(self._pending, silence_s, service)
             except (DeadlineExceeded, Unavailable) as error:
                 lost, self._pending.lost = self._pending.lost, False
-                if not accepted or not (lost or isinstance(error, DeadlineExceeded)):
+                if not self.accepted or not (lost or isinstance(error, DeadlineExceeded)):
                     raise
                 if self._is_done(await self._ask(error if lost else None)):
                     return
                 continue
-            accepted = True
+            self.accepted = True
             state = message.headers.get(STATE_HEADER)
             if state == "progress":
                 yield decode(message, self._progress_type, kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hythe.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
 from hythe.wire.agent import ContainerStatus
@@ -13,13 +13,26 @@ from hythe_runtime.controller.hosts import Hosts
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A container with what is known of it; at least one of record and status is set."""
+    """A container with what is known of it; at least one of record and status is set.
+
+    Attributes:
+        away: why metadata could not be asked; then there is no record.
+    """
 
     id: str
     host: str
     record: ContainerRecord | None
     status: ContainerStatus | None
-    warnings: list[str] = field(default_factory=list)
+    away: Unavailable | DeadlineExceeded | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know: that it is unclaimed, or that metadata is away."""
+        if self.record is not None:
+            return []
+        if self.away is not None:
+            return [f"metadata is away: {self.away.message}"]
+        return [f"container {self.id} is unclaimed: no record of it exists"]
 
     @property
     def epoch(self) -> Epoch:
@@ -35,9 +48,12 @@ async def find(metadata: Metadata, hosts: Hosts, namespace: str, key: str) -> Fo
 
     Raises:
         NotFound: neither metadata nor a host knows it.
-        InvalidArgument: the prefix fits several.
+        InvalidArgument: the prefix fits several, or is empty.
         Unavailable, DeadlineExceeded: metadata is away and no host knows it.
     """
+    if not key:
+        raise InvalidArgument("find a container: no id or name was given")
+    await hosts.warm()
     away: Unavailable | DeadlineExceeded | None = None
     try:
         record = await metadata.get(namespace, key)
@@ -49,8 +65,7 @@ async def find(metadata: Metadata, hosts: Hosts, namespace: str, key: str) -> Fo
         away = error
     status = _in_view(hosts, namespace, key)
     if status is not None:
-        warning = f"metadata is away: {away.message}" if away else f"{key} is unclaimed: no record of it exists"
-        return Found(status.id, status.host, None, status, [warning])
+        return Found(status.id, status.host, None, status, away)
     if away is not None:
         raise away
     raise NotFound(

@@ -38,6 +38,7 @@ class Hosts:
         self._refreshing: dict[str, asyncio.Task[None]] = {}
         self._subscriptions: list[Subscription] = []
         self._heard = asyncio.Event()
+        self._warm_until = 0.0
         self._first_beats_until = 0.0
         self.on_full_list: Callable[[str], None] = lambda host: None
         self.on_removed: Callable[[str, str], None] = lambda namespace, container_id: None
@@ -107,6 +108,7 @@ class Hosts:
             return
         if first is not None:
             self.view.full(host, first.instance, first.change, containers, frozenset(gone))
+            self._heard.set()
             self.on_full_list(host)
             self._heard.set()
 
@@ -123,19 +125,14 @@ class Hosts:
                 return
 
     async def choose(self, wanted: str) -> Choice:
-        """Choose a host for a container; right after a start, waits for a first heartbeat.
+        """Choose a host for a container, waiting up to 1.4 s for one.
 
         Raises:
             Unavailable: no host would take it; the cause has every host's reasons.
         """
         choice = self._place(wanted)
         limit = time.monotonic() + FIRST_BEAT_S
-        while choice.host is None and time.monotonic() < limit:
-            self._heard.clear()
-            try:
-                await asyncio.wait_for(self._heard.wait(), limit - time.monotonic())
-            except TimeoutError:
-                pass
+        while choice.host is None and await self._news(limit):
             choice = self._place(wanted)
         if choice.host is None:
             known = "; ".join(f"{host}: {', '.join(why)}" for host, why in choice.reasons.items() if why)
@@ -152,15 +149,36 @@ class Hosts:
         now = time.monotonic()
         return place((Candidate(h.host, h.fresh(now), len(h.containers)) for h in self.view.hosts.values()), wanted)
 
-    def begin_before(self, host: str) -> str:
+    async def _news(self, limit: float) -> bool:
+        """Wait for the next heartbeat or list; tell whether there is time for another look before `limit`."""
+        self._heard.clear()
+        try:
+            await asyncio.wait_for(self._heard.wait(), max(0.0, limit - time.monotonic()))
+        except TimeoutError:
+            return False
+        return True
+
+    async def warm(self) -> None:
+        """Right after the start of this process, wait until a first host has told all it has, for at most 1.4 s."""
+        while not any(host.complete for host in self.view.hosts.values()) and await self._news(self._warm_until):
+            pass
+
+    async def begin_before(self, host: str) -> str:
         """Return the latest time at which a request to `host` may begin, in that host's own clock, 5 s from now.
 
         Raises:
-            Unavailable: the host has not been heard of, so its clock is not known.
+            Unavailable: the host has not been heard of, nor is within 1.4 s, so its clock is not known.
         """
-        known = self.view.hosts.get(host)
+        limit = time.monotonic() + FIRST_BEAT_S
+        while (known := self.view.hosts.get(host)) is None and await self._news(limit):
+            pass
         if known is None:
-            raise Unavailable(f"ask the agent of {host}: it has not been heard of", service="agent", host=host)
+            raise Unavailable(
+                f"ask the agent of {host}: it has not been heard of",
+                service="agent",
+                host=host,
+                next_step="`hythe status` shows the processes; `hythe up` starts the agent",
+            )
         elapsed_ms = int((time.monotonic() - known.heard_at) * 1000)
         return f"{known.boot_id}/{known.boottime_ms + elapsed_ms + BEGIN_WITHIN_MS}"
 

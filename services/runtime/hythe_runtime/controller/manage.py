@@ -10,15 +10,17 @@ from hythe_runtime.controller.adapters.hosts import Agents
 from hythe_runtime.controller.adapters.metadata import Metadata
 from hythe_runtime.controller.find import Found, find
 from hythe_runtime.controller.hosts import Hosts
+from hythe_runtime.controller.settling import Settling
 
 
 class Management:
     """Commands to one container; each goes to the agent of its host with the epoch of the intent it comes from."""
 
-    def __init__(self, metadata: Metadata, agents: Agents, hosts: Hosts) -> None:
+    def __init__(self, metadata: Metadata, agents: Agents, hosts: Hosts, settling: Settling) -> None:
         self._metadata = metadata
         self._agents = agents
         self._hosts = hosts
+        self._settling = settling
 
     async def _find(self, namespace: str, key: str) -> Found:
         return await find(self._metadata, self._hosts, namespace, key)
@@ -39,7 +41,7 @@ class Management:
         found = await self._find(namespace, request.key)
         epoch, warnings = await self._desire_stopped(namespace, found)
         order = ContainerStop(id=found.id, epoch=epoch, timeout_s=request.timeout_s)
-        status = await self._agents.stop(namespace, found.host, order, self._hosts.begin_before(found.host))
+        status = await self._agents.stop(namespace, found.host, order, await self._hosts.begin_before(found.host))
         return RunResult(status=status, warnings=warnings)
 
     async def _desire_stopped(self, namespace: str, found: Found) -> tuple[Epoch, list[str]]:
@@ -55,7 +57,7 @@ class Management:
         """Send a signal."""
         found = await self._find(namespace, request.key)
         order = ContainerKill(id=found.id, epoch=found.epoch, signal=request.signal)
-        await self._agents.kill(namespace, found.host, order, self._hosts.begin_before(found.host))
+        await self._agents.kill(namespace, found.host, order, await self._hosts.begin_before(found.host))
 
     async def logs(self, namespace: str, request: Logs) -> LogsEnd:
         """Send a container's output over the caller's io channel."""
@@ -74,17 +76,17 @@ class Management:
 
         Raises:
             Unavailable: metadata or the host's agent is away; nothing is removed.
-            FailedPrecondition: it runs, and `force` is not set.
+            FailedPrecondition: it runs, and `force` is not set; or it is just being made.
         """
         found = await self._find(namespace, request.key)
-        if found.record is None and any("metadata is away" in warning for warning in found.warnings):
-            raise Unavailable(
-                f"remove {request.key}: metadata is not running",
-                service="metadata",
-                next_step="`hythe status` shows the processes; `hythe up` starts metadata",
-            )
-        status = await self._remove_on_host(namespace, found, request.force)
-        warnings = list(found.warnings)
+        if found.away is not None:
+            raise found.away
+        with self._settling.attended(found.id):
+            return await self._remove(namespace, found, force=request.force)
+
+    async def _remove(self, namespace: str, found: Found, *, force: bool) -> RunResult:
+        status = await self._remove_on_host(namespace, found, force)
+        warnings = found.warnings
         if found.record is not None:
             try:
                 await self._metadata.finish(namespace, found.id, "absent")
@@ -95,11 +97,19 @@ class Management:
     async def _remove_on_host(self, namespace: str, found: Found, force: bool) -> ContainerStatus:
         order = ContainerRemove(id=found.id, epoch=found.epoch, force=force)
         try:
-            return await self._agents.remove(namespace, found.host, order, self._hosts.begin_before(found.host))
+            return await self._agents.remove(namespace, found.host, order, await self._hosts.begin_before(found.host))
         except NotFound:
             if found.record is None:
                 raise
             record = found.record
+            if (
+                record.phase == "creating"
+                and not record.lease_expired
+                and not self._hosts.is_gone(found.host, found.id)
+            ):
+                raise FailedPrecondition(
+                    f"remove {record.name}: it is just being made", next_step="try again when it is there"
+                ) from None
             return ContainerStatus(
                 id=record.id,
                 namespace=namespace,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from hythe.reference import parse_reference
 from hythe.wire.bundle import ImageUnpack
@@ -21,41 +22,42 @@ class Pulls:
         self._own_host = own_host
 
     async def pull(self, namespace: str, request: Pull, report: Callable[[PullProgress], None]) -> ImagePulled:
-        """Fetch and unpack an image at the same time; an error of either ends both, and nothing is registered.
+        """Fetch and unpack an image at the same time; an error of either ends both.
 
         Raises:
             HytheError: of distribution or bundle, whichever failed first.
         """
         reference = str(parse_reference(request.reference))
         host = request.host or self._own_host
-        unpacking: asyncio.Task[None] | None = None
+        resolved: asyncio.Future[ImageResolved] = asyncio.get_running_loop().create_future()
         order = ImagePull(reference=reference, platform=request.platform, plain_http=request.plain_http)
-        try:
+
+        async def fetch() -> ImagePulled:
             async with self._images.pull(namespace, order) as operation:
                 async for progress in operation:
                     report(progress)
-                    if progress.resolved is not None and request.unpack and unpacking is None:
-                        unpacking = asyncio.create_task(
-                            self._unpack(namespace, host, request, progress.resolved, report)
-                        )
-                result = operation.result
-            if request.unpack and unpacking is None:
-                unpacking = asyncio.create_task(self._unpack(namespace, host, request, result.image, report))
-            if unpacking is not None:
-                await unpacking
-            return result
-        finally:
-            if unpacking is not None and not unpacking.done():
-                unpacking.cancel()
+                    if progress.resolved is not None and not resolved.done():
+                        resolved.set_result(progress.resolved)
+                if not resolved.done():
+                    resolved.set_result(operation.result.image)
+                return operation.result
+
+        fetching = asyncio.create_task(fetch())
+        works: list[asyncio.Task[Any]] = [fetching]
+        if request.unpack:
+            works.append(asyncio.create_task(self._unpack(namespace, host, request, resolved, report)))
+        await both(works)
+        return fetching.result()
 
     async def _unpack(
         self,
         namespace: str,
         host: str,
         request: Pull,
-        image: ImageResolved,
+        resolved: asyncio.Future[ImageResolved],
         report: Callable[[PullProgress], None],
     ) -> None:
+        image = await resolved
         order = ImageUnpack(
             image=ImageRef(reference=image.reference, digest=image.target.digest),
             platform=request.platform,
@@ -64,3 +66,19 @@ class Pulls:
         async with self._images.unpack(namespace, host, order) as operation:
             async for layer in operation:
                 report(PullProgress(layer=layer))
+
+
+async def both(works: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait until all `works` have ended well; the first error, or being cancelled, ends the others too.
+
+    Raises:
+        HytheError: the first error.
+    """
+    try:
+        done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)
+        for work in done:
+            work.result()
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from hythe import tracing
-from hythe.errors import Conflict, HytheError, NotFound
+from hythe.errors import Conflict, DeadlineExceeded, HytheError, NotFound, Unavailable
 from hythe.identifiers import check_container_name
 from hythe.reference import parse_reference
 from hythe.wire.agent import ContainerRun, ContainerStatus
@@ -19,23 +20,35 @@ from hythe.wire.runtime import Run, RunProgress, RunResult
 from hythe_runtime.controller.adapters.hosts import Agents, Images
 from hythe_runtime.controller.adapters.metadata import Metadata
 from hythe_runtime.controller.hosts import Hosts
+from hythe_runtime.controller.settling import Settling
 
 log = logging.getLogger(__name__)
 
 SETTLE_AFTER_S = 5.0
 LEASE_S = 60.0
+ERROR_OF_RUN_WITHIN_S = 1.0
+MAX_JOINS = 5
 
 Report = Callable[[RunProgress], None]
+
+
+@dataclass(slots=True)
+class _Started:
+    """How far a run has come on its host: whether it was reported as started, and who settles its record then."""
+
+    seen: bool = False
+    settling: asyncio.Task[None] | None = None
 
 
 class Runs:
     """Runs containers; every step that changes something has its undoing in the same method."""
 
-    def __init__(self, metadata: Metadata, agents: Agents, images: Images, hosts: Hosts) -> None:
+    def __init__(self, metadata: Metadata, agents: Agents, images: Images, hosts: Hosts, settling: Settling) -> None:
         self._metadata = metadata
         self._agents = agents
         self._images = images
         self._hosts = hosts
+        self._settling = settling
 
     async def run(self, namespace: str, request: Run, report: Report) -> RunResult:
         """Run a container; see `hythe.wire.runtime.Run`.
@@ -57,14 +70,16 @@ class Runs:
             spec=request.spec,
             lease_s=LEASE_S,
         )
-        if request.pull != "always":
-            try:
-                record = await self._metadata.begin(namespace, begin)
-                return await self._run_on_host(namespace, request, record, report)
-            except NotFound as error:
-                if error.details.get("kind") != "image" or request.pull == "never":
-                    raise
-        return await self._run_cold(namespace, request, begin, report)
+        with self._settling.attended(request.id):
+            if request.pull != "always":
+                try:
+                    record = await self._metadata.begin(namespace, begin)
+                except NotFound as error:
+                    if error.details.get("kind") != "image" or request.pull == "never":
+                        raise
+                else:
+                    return await self._run_on_host(namespace, request, record, report)
+            return await self._run_cold(namespace, request, begin, report)
 
     async def _run_cold(self, namespace: str, request: Run, begin: ContainerBegin, report: Report) -> RunResult:
         """Run from an image that is fetched meanwhile: the host's bundle service waits for each layer by itself."""
@@ -75,30 +90,30 @@ class Runs:
             async with self._images.pull(namespace, pull) as operation:
                 async for progress in operation:
                     _pass_on(progress, resolved, report)
+                if not resolved.done():
+                    resolved.set_result(operation.result.image.target.digest)
 
         fetching = asyncio.create_task(fetch())
+        running: asyncio.Task[RunResult] | None = None
         try:
             first: list[asyncio.Future[Any]] = [resolved, fetching]
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if not resolved.done():
                 await fetching  # raises why nothing was resolved
-            begin = begin.model_copy(
-                update={"image": ImageRef(reference=begin.image.reference, digest=resolved.result())}
-            )
-            record = await self._metadata.begin(namespace, begin)
+            image = ImageRef(reference=begin.image.reference, digest=resolved.result())
+            record = await self._metadata.begin(namespace, begin.model_copy(update={"image": image}))
             running = asyncio.create_task(self._run_on_host(namespace, request, record, report))
-            try:
-                await asyncio.wait([running, fetching], return_when=asyncio.FIRST_COMPLETED)
-                if fetching.done() and not fetching.cancelled() and fetching.exception() is not None:
-                    await asyncio.wait([running], timeout=1.0)  # its own error says more: the layer that failed it
-                    log.warning("the image was not registered", extra={"cause": str(fetching.exception())})
-                result = await running
-            finally:
-                running.cancel()
-            warnings = await self._registered(fetching, begin.image.reference)
+            await asyncio.wait([running, fetching], return_when=asyncio.FIRST_COMPLETED)
+            if fetching.done() and fetching.exception() is not None:
+                log.warning("the image was not registered", extra={"cause": str(fetching.exception())})
+            result = await running  # where a layer is missing, its own error says so
+            warnings = await self._registered(fetching, image.reference)
             return result.model_copy(update={"warnings": result.warnings + warnings})
         finally:
-            fetching.cancel()
+            unfinished = [work for work in (fetching, running) if work is not None]
+            for work in unfinished:
+                work.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
     async def _registered(self, fetching: asyncio.Task[None], reference: str) -> list[str]:
         try:
@@ -118,29 +133,59 @@ class Runs:
             wait=request.wait,
             plain_http=request.plain_http,
         )
-        settling: asyncio.Task[None] | None = None
+        started = _Started()
         try:
-            begin_before = self._hosts.begin_before(record.host)
-            async with self._agents.run(namespace, record.host, order, begin_before) as operation:
-                async for status in operation:
-                    report(RunProgress(status=status))
-                    if settling is None and status.status == "running":
-                        settling = asyncio.create_task(self._settle_started(namespace, record))
-                status = operation.result
+            status = await self._follow(namespace, record, order, report, started)
         except HytheError as error:
-            if error.outcome != "unknown" and not isinstance(error, Conflict):
+            if error.outcome != "unknown" and not started.seen and not isinstance(error, Conflict):
                 await self._forget(namespace, record.id)
             raise
         finally:
-            if settling is not None and record.spec.auto_remove:
-                settling.cancel()
-        return RunResult(status=status, warnings=await self._settle(namespace, record, status, settling))
+            if started.settling is not None and record.spec.auto_remove:
+                started.settling.cancel()
+        return RunResult(status=status, warnings=await self._settle(namespace, record, status, started.settling))
+
+    async def _follow(
+        self, namespace: str, record: ContainerRecord, order: ContainerRun, report: Report, started: _Started
+    ) -> ContainerStatus:
+        """Run `order` on its host, or join it again where its agent was started anew in the middle.
+
+        Raises:
+            HytheError: of the agent, or that its outcome is unknown.
+        """
+        for attempt in range(MAX_JOINS + 1):
+            begin_before = await self._hosts.begin_before(record.host)
+            async with self._agents.run(namespace, record.host, order, begin_before) as operation:
+                try:
+                    async for status in operation:
+                        self._see_started(namespace, record, status, report, started)
+                    return operation.result
+                except (Unavailable, DeadlineExceeded) as error:
+                    if attempt > 0:
+                        error.outcome = "unknown"  # whatever this attempt met, the first may have had its effect
+                    if error.outcome != "unknown" or not operation.accepted or attempt == MAX_JOINS:
+                        raise
+                    log.warning("asking the agent again", extra={"id": record.id, "cause": error.message})
+        raise AssertionError("the last attempt returns or raises")
+
+    def _see_started(
+        self, namespace: str, record: ContainerRecord, status: ContainerStatus, report: Report, started: _Started
+    ) -> None:
+        started.seen = True
+        report(RunProgress(status=status))
+        if started.settling is None and status.status == "running":
+            started.settling = asyncio.create_task(self._settle_started(namespace, record))
 
     async def _settle_started(self, namespace: str, record: ContainerRecord) -> None:
         """Turn the record's lease into a lasting record: at once, or for a removed-at-end one only if it lasts."""
         if record.spec.auto_remove:
             await asyncio.sleep(SETTLE_AFTER_S)
-        await self._metadata.finish(namespace, record.id, "created")
+        try:
+            await self._metadata.finish(namespace, record.id, "created")
+        except HytheError as error:
+            if not record.spec.auto_remove:
+                raise
+            log.warning("a record could not be settled; its lease will", extra={"id": record.id, "cause": str(error)})
 
     async def _settle(
         self,

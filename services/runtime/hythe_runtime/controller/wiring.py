@@ -27,10 +27,10 @@ async def build(process: Process) -> AsyncIterator[None]:
     settling = Settling(metadata, hosts)
     service = Service(process, "runtime")
     Handlers(
-        Runs(metadata, agents, images, hosts),
+        Runs(metadata, agents, images, hosts, settling),
         Pulls(images, process.settings.host),
         Listing(metadata, hosts),
-        Management(metadata, agents, hosts),
+        Management(metadata, agents, hosts, settling),
     ).register(service)
     await hosts.start()
     await service.start()

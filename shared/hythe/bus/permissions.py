@@ -12,11 +12,14 @@ from hythe.errors import InvalidArgument
 
 SERVICES = ("metadata", "distribution", "bundle", "runtime", "agent")
 ADMIN = "admin"
-ROLES = (*SERVICES, ADMIN)
+STREAMS = "streams"
+"""The key that `hythe up` makes streams with: a stream may republish to any subject, so nobody else may change one."""
+ROLES = (*SERVICES, ADMIN, STREAMS)
 
 _ANY_INBOX = "_INBOX.>"
 _EVENTS_READ = f"$JS.API.STREAM.MSG.GET.{subjects.EVENT_STREAM}"
-_API_WRITE = ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.INFO", "STREAM.MSG.GET", "STREAM.PURGE", "STREAM.DELETE")
+_API_READ = ("STREAM.INFO", "STREAM.MSG.GET")
+_API_MAKE = ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
 
 
 class Permissions:
@@ -38,6 +41,8 @@ def permissions_of(role: str, key_name: str, host: str) -> Permissions:
     own_inbox = f"{subjects.inbox_prefix(key_name)}.>"
     if role == ADMIN:
         return Permissions(_admin_publishes(key_name), [own_inbox, subjects.io_of_namespace("*"), subjects.ALL_EVENTS])
+    if role == STREAMS:
+        return Permissions(_stream_api(_API_MAKE), [own_inbox])
     if role not in SERVICES:
         raise InvalidArgument(f"make permissions: {role!r} is none of {', '.join(ROLES)}")
     publish, subscribe = _service_lists(role, key_name, host)
@@ -94,7 +99,11 @@ def _admin_publishes(key_name: str) -> list[str]:
         subjects.io_of_namespace("*"),
         subjects.ALL_SPANS,
         "$SRV.>",
-        *(f"$JS.API.{call}.{stream}" for stream in streams for call in _API_WRITE),
+        *_stream_api(_API_READ),
         *(f"$JS.API.CONSUMER.{call}.{stream}.>" for stream in streams for call in ("CREATE", "DELETE", "MSG.NEXT")),
         *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in streams),
     ]
+
+
+def _stream_api(calls: tuple[str, ...]) -> list[str]:
+    return [f"$JS.API.{call}.{stream}" for stream in (subjects.EVENT_STREAM, subjects.SPAN_STREAM) for call in calls]

@@ -9,6 +9,7 @@ import time
 
 from hythe import settings as hythe_settings
 from hythe.bus import nkey
+from hythe.bus.permissions import STREAMS
 from hythe.client.sync_bus import SyncBus, read_bus_file
 from hythe.errors import HytheError, Unavailable
 from hythe.settings import Settings
@@ -52,11 +53,11 @@ def run(settings: Settings) -> int:
 
 
 def _connect(settings: Settings, child: subprocess.Popen[bytes]) -> SyncBus:
-    key = nkey.load(str(settings.keys_dir / "admin.nk"))
+    key = nkey.load(str(settings.keys_dir / f"{STREAMS}.nk"))
     deadline = time.monotonic() + READY_TIMEOUT_S
     while True:
         try:
-            bus = SyncBus(read_bus_file(str(settings.bus_file)), key, "admin")
+            bus = SyncBus(read_bus_file(str(settings.bus_file)), key, STREAMS)
             bus.flush()
             return bus
         except Unavailable:

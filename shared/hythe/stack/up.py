@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hythe import __version__
 from hythe.bus import nkey
+from hythe.bus.permissions import STREAMS
 from hythe.client.sync_bus import SyncBus, read_bus_file
 from hythe.errors import FailedPrecondition, HytheError, Internal, Unauthenticated
 from hythe.process import ProcessIdentity, identify
@@ -220,10 +221,10 @@ class Stack:
         return self._settings.bus_file.read_bytes() != before
 
     def _connect(self) -> SyncBus | None:
-        """Connect as the administrator, or return None while the server does not listen."""
-        key = nkey.load(str(self._settings.keys_dir / "admin.nk"))
+        """Connect with the key that may make streams, or return None while the server does not listen."""
+        key = nkey.load(str(self._settings.keys_dir / f"{STREAMS}.nk"))
         try:
-            bus = SyncBus(read_bus_file(str(self._settings.bus_file)), key, "admin")
+            bus = SyncBus(read_bus_file(str(self._settings.bus_file)), key, STREAMS)
             bus.flush()
         except Unauthenticated as error:
             raise FailedPrecondition(

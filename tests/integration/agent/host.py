@@ -79,7 +79,7 @@ class AgentHost:
 
     async def open(self) -> None:
         """Make the streams, and answer as the bundle service and as runtime would."""
-        streams = self._server.sync()
+        streams = self._server.sync("streams")
         ensure_streams(streams)
         streams.close()
         loaded = settings.load(environment=self._environment())

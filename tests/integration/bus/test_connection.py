@@ -71,7 +71,7 @@ def log_of(peers: Peers) -> list[dict[str, Any]]:
 
 def make_streams(peers: Peers) -> None:
     """Make the two streams of a stack."""
-    bus = peers.secured.sync("admin")
+    bus = peers.secured.sync("streams")
     for name, filtered in ((subjects.EVENT_STREAM, subjects.ALL_EVENTS), (subjects.SPAN_STREAM, subjects.ALL_SPANS)):
         ensure_stream(bus, {"name": name, "subjects": [filtered], "storage": "file"})
     bus.close()

@@ -35,7 +35,7 @@ class Desk:
         self.bus = SecuredBus(directory / "root", start)
         (directory / "state" / "bus.json").write_text(json.dumps({"url": self.bus.url}))
         (directory / "hythe.toml").touch()
-        client = self.bus.sync()
+        client = self.bus.sync("streams")
         ensure_streams(client)
         client.close()
         self._services: list[Responder] = []

@@ -135,7 +135,7 @@ def begin(name: str, digest: str | None = DIGEST) -> ContainerBegin:
 
 def make_stream(secured: SecuredBus, name: str, wanted: str) -> None:
     """Make a stream."""
-    with contextlib.closing(secured.sync()) as bus:
+    with contextlib.closing(secured.sync("streams")) as bus:
         ensure_stream(bus, {"name": name, "subjects": [wanted]})
 
 

@@ -58,8 +58,16 @@ def _may_publish(client: SyncBus, subject: str) -> bool:
         ("distribution", AGENT_RUN, False),
         ("metadata", subjects.event("default", "", "container", "x", "created"), True),
         ("metadata", AGENT_RUN, False),
-        *((role, "$JS.API.STREAM.DELETE.HYTHE_EVENTS", False) for role in SERVICES),
-        *((role, "$JS.API.STREAM.PURGE.HYTHE_SPANS", False) for role in SERVICES),
+        *(
+            (role, f"$JS.API.STREAM.{verb}.HYTHE_EVENTS", False)
+            for role in (*SERVICES, "admin")
+            for verb in ("CREATE", "UPDATE")
+        ),
+        ("streams", "$JS.API.STREAM.UPDATE.HYTHE_EVENTS", True),
+        ("streams", ADMIN_LIST, False),
+        ("streams", AGENT_RUN, False),
+        *((role, "$JS.API.STREAM.DELETE.HYTHE_EVENTS", False) for role in ROLES),
+        *((role, "$JS.API.STREAM.PURGE.HYTHE_SPANS", False) for role in ROLES),
     ],
 )
 def test_key_may_ask_only_what_its_process_needs(bus: SecuredBus, key: str, subject: str, allowed: bool) -> None:

@@ -85,10 +85,10 @@ def _publish(server: Server, subject: str, data: bytes) -> None:
 def test_streams_are_made_once_and_kept_at_the_next_start(server: Server) -> None:
     """A second start changes nothing and loses nothing; what the server took is what was asked for."""
     bus = server.sync()
-    assert ensure_streams(bus) == []
+    assert ensure_streams(server.sync("streams")) == []
     subject = subjects.event("default", HOST, "container", "x", "started")
     _publish(server, subject, b"1")
-    assert ensure_streams(bus) == []
+    assert ensure_streams(server.sync("streams")) == []
     stored = last_message(bus, subjects.EVENT_STREAM, subjects.ALL_EVENTS)
     assert stored is not None
     assert (stored.subject, stored.data) == (subject, b"1")
@@ -99,7 +99,7 @@ def test_streams_are_made_once_and_kept_at_the_next_start(server: Server) -> Non
 def test_messages_are_found_by_subject_among_many(server: Server) -> None:
     """Reading one object's messages needs no look at the others."""
     bus = server.sync()
-    ensure_streams(bus)
+    ensure_streams(server.sync("streams"))
     for number in range(20):
         _publish(server, subjects.event("default", HOST, "container", f"c{number % 4}", "started"), b"%d" % number)
     wanted = subjects.events_of_object("default", HOST, "container", "c1")
@@ -112,7 +112,7 @@ def test_messages_are_found_by_subject_among_many(server: Server) -> None:
 def test_consumer_reads_everything_in_order_and_leaves_nothing_behind(server: Server) -> None:
     """A stretch longer than one batch comes whole; the consumer is gone afterwards."""
     bus = server.sync()
-    ensure_streams(bus)
+    ensure_streams(server.sync("streams"))
     agent = server.sync("agent")
     for number in range(600):
         agent.publish(subjects.event("default", HOST, "container", "c", "started"), b"%d" % number)

@@ -53,16 +53,17 @@ async def find(metadata: Metadata, hosts: Hosts, namespace: str, key: str) -> Fo
     """
     if not key:
         raise InvalidArgument("find a container: no id or name was given")
-    await hosts.warm()
     away: Unavailable | DeadlineExceeded | None = None
     try:
         record = await metadata.get(namespace, key)
+        await hosts.heard({record.host})
         host = hosts.view.hosts.get(record.host)
         return Found(record.id, record.host, record, host.containers.get(record.id) if host else None)
     except NotFound:
         pass
     except (Unavailable, DeadlineExceeded) as error:
         away = error
+    await hosts.heard(set())
     status = _in_view(hosts, namespace, key)
     if status is not None:
         return Found(status.id, status.host, None, status, away)

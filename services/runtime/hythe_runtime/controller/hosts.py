@@ -38,7 +38,6 @@ class Hosts:
         self._refreshing: dict[str, asyncio.Task[None]] = {}
         self._subscriptions: list[Subscription] = []
         self._heard = asyncio.Event()
-        self._warm_until = 0.0
         self._first_beats_until = 0.0
         self.on_full_list: Callable[[str], None] = lambda host: None
         self.on_removed: Callable[[str, str], None] = lambda namespace, container_id: None
@@ -110,19 +109,15 @@ class Hosts:
             self.view.full(host, first.instance, first.change, containers, frozenset(gone))
             self._heard.set()
             self.on_full_list(host)
-            self._heard.set()
 
     async def heard(self, names: set[str]) -> None:
         """Return when the full lists of the hosts `names` are there; waits only while this runtime has just started."""
-        while (left_s := self._first_beats_until - time.monotonic()) > 0:
-            known = self.view.hosts
-            if known and names <= known.keys() and all(host.complete for host in known.values()):
-                return
-            self._heard.clear()
-            try:
-                await asyncio.wait_for(self._heard.wait(), left_s)
-            except TimeoutError:
-                return
+        while not self._all_told(names) and await self._news(self._first_beats_until):
+            pass
+
+    def _all_told(self, names: set[str]) -> bool:
+        known = self.view.hosts
+        return bool(known) and names <= known.keys() and all(host.complete for host in known.values())
 
     async def choose(self, wanted: str) -> Choice:
         """Choose a host for a container, waiting up to 1.4 s for one.
@@ -150,27 +145,24 @@ class Hosts:
         return place((Candidate(h.host, h.fresh(now), len(h.containers)) for h in self.view.hosts.values()), wanted)
 
     async def _news(self, limit: float) -> bool:
-        """Wait for the next heartbeat or list; tell whether there is time for another look before `limit`."""
+        """Wait for the next heartbeat or list; tell whether one came before `limit`."""
+        left_s = limit - time.monotonic()
+        if left_s <= 0:
+            return False
         self._heard.clear()
         try:
-            await asyncio.wait_for(self._heard.wait(), max(0.0, limit - time.monotonic()))
+            await asyncio.wait_for(self._heard.wait(), left_s)
         except TimeoutError:
             return False
         return True
-
-    async def warm(self) -> None:
-        """Right after the start of this process, wait until a first host has told all it has, for at most 1.4 s."""
-        while not any(host.complete for host in self.view.hosts.values()) and await self._news(self._warm_until):
-            pass
 
     async def begin_before(self, host: str) -> str:
         """Return the latest time at which a request to `host` may begin, in that host's own clock, 5 s from now.
 
         Raises:
-            Unavailable: the host has not been heard of, nor is within 1.4 s, so its clock is not known.
+            Unavailable: the host has not been heard of, so its clock is not known.
         """
-        limit = time.monotonic() + FIRST_BEAT_S
-        while (known := self.view.hosts.get(host)) is None and await self._news(limit):
+        while (known := self.view.hosts.get(host)) is None and await self._news(self._first_beats_until):
             pass
         if known is None:
             raise Unavailable(

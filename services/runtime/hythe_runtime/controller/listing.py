@@ -23,7 +23,6 @@ class Listing:
 
     async def containers(self, namespace: str, every: bool) -> ListResult:
         """Return the containers of `namespace` (empty: of all), newest first; only running ones unless `every`."""
-        await self._hosts.warm()
         warnings: list[str] = []
         records: list[ContainerRecord] = []
         try:

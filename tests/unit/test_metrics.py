@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -60,3 +62,16 @@ def test_two_processes_figures_do_not_meet() -> None:
     one, other = Metrics("a"), Metrics("b")
     one.reconnects.inc()
     assert other.registry.get_sample_value("hythe_bus_reconnects_total") == 0
+
+
+def test_silent_connections_cost_no_threads_and_hold_nobody_up_for_long(metrics: Metrics) -> None:
+    """Connections that never say anything are cut after a second each, and make no threads."""
+    before = threading.active_count()
+    silent = [socket.create_connection(("127.0.0.1", metrics.port)) for _ in range(3)]
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=10) as answer:
+            assert answer.status == 200
+        assert threading.active_count() <= before
+    finally:
+        for connection in silent:
+            connection.close()

@@ -12,6 +12,20 @@ from hythe.settings import Settings
 from hythe.stack.leftovers import cgroup_hierarchies
 
 
+def _check_ours(directory: Path, setting: str, ours: tuple[str, ...]) -> None:
+    """Refuse a directory with things of others and none of ours: its mode is about to be changed, e.g. that of /var/lib.
+
+    Raises:
+        FailedPrecondition: it is such a directory.
+    """
+    names = {entry.name for entry in directory.iterdir()} - {"lost+found"} if directory.is_dir() else set()
+    if names and names.isdisjoint(ours):
+        raise FailedPrecondition(
+            f"take {directory}: it holds {len(names)} things that are not Hythe's",
+            next_step=f"give {setting} a directory of its own",
+        )
+
+
 class Ownership:
     """Locks that are held while this process lives, also when it forks; `release` gives them back."""
 
@@ -25,6 +39,10 @@ class Ownership:
             FailedPrecondition: another `hythe up` or `hythe down` works there now, or a stack with another root uses the same
                 state directory or cgroup.
         """
+        _check_ours(
+            settings.root, "HYTHE_ROOT", (".lock", "keys", "nats", "log", "metadata", "content", "bundle", "agent")
+        )
+        _check_ours(settings.state, "HYTHE_STATE", ("up.json", "bus.json", "services", "run", "runc"))
         settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.root.chmod(0o700)
         try:

@@ -161,6 +161,18 @@ def test_service_that_cannot_start_fails_the_start_and_leaves_nothing(make_stack
     assert stack.hythe("logs", "--service", "metadata").stdout != ""
 
 
+def test_directory_of_others_is_refused_and_keeps_its_mode(make_stack: MakeStack, tmp_path: Path) -> None:
+    """HYTHE_ROOT or HYTHE_STATE that names e.g. /var/lib is refused before anything there is changed."""
+    (tmp_path / "theirs").touch()
+    tmp_path.chmod(0o755)
+    for setting in ("HYTHE_ROOT", "HYTHE_STATE"):
+        done = make_stack(variables={setting: str(tmp_path)}).hythe("up", "--detach")
+        assert done.code != 0
+        assert f"give {setting} a directory of its own" in done.stderr
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [entry.name for entry in tmp_path.iterdir()] == ["theirs"]
+
+
 def test_bus_of_somebody_else_in_the_environment_is_refused(make_stack: MakeStack) -> None:
     """`hythe up` starts its own bus; with NATS_URL set the services would use another one."""
     stack = make_stack(variables={"NATS_URL": "nats://127.0.0.1:4222"})

@@ -1,4 +1,4 @@
-"""The floor that a run is compared with: the same container made by conmon and runc alone, without Hythe."""
+"""The floor that a run is compared with: the very container that Hythe makes, by conmon and runc alone."""
 
 from __future__ import annotations
 
@@ -11,36 +11,41 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 from scripts.lab.images import busybox_layer
 
 
 class Floor:
-    """A bundle with a busybox root file system; each call of `conmon_and_runc` or `runc_run` runs ``true`` in it once."""
+    """A bundle that Hythe made, with a root file system; each `conmon_and_runc` or `runc_run` runs ``true`` in it once."""
 
-    def __init__(self, directory: Path) -> None:
-        """Make the bundle below `directory`."""
+    def __init__(self, directory: Path, cgroup: str) -> None:
+        """Take the bundle in ``<directory>/bundle``; its containers go below `cgroup`."""
         self._directory = directory
         self._bundle = directory / "bundle"
+        self._cgroup = cgroup
+        self._number = 0
         rootfs = self._bundle / "rootfs"
-        rootfs.mkdir(parents=True)
+        rootfs.mkdir(exist_ok=True)
         with tarfile.open(fileobj=io.BytesIO(busybox_layer().tar())) as archive:
             archive.extractall(rootfs)  # an archive made above
-        subprocess.run(["runc", "spec", "--bundle", str(self._bundle)], check=True)
-        config_file = self._bundle / "config.json"
-        config = json.loads(config_file.read_text())
-        config["process"]["terminal"] = False
-        config["process"]["args"] = ["/bin/true"]
-        config["process"]["rlimits"] = []
-        config_file.write_text(json.dumps(config))
-        self._number = 0
+        self._config: dict[str, Any] = json.loads((self._bundle / "config.json").read_text())
+        self._config["root"]["path"] = str(rootfs)
+        self._config["process"]["args"] = ["true"]
+
+    def _next(self) -> str:
+        self._number += 1
+        name = f"floor-{self._number}"
+        self._config["linux"]["cgroupsPath"] = f"{self._cgroup}/{name}"
+        (self._bundle / "config.json").write_text(json.dumps(self._config))
+        return name
 
     def runc_run(self) -> float:
         """Run by ``runc run``; return the seconds it took."""
-        self._number += 1
-        command = ["runc", "--root", str(self._directory / "runc"), "run", "--bundle", str(self._bundle)]
+        name = self._next()
+        command = ["runc", "--root", str(self._directory / "runc"), "run", "--bundle", str(self._bundle), name]
         start = time.perf_counter()
-        subprocess.run([*command, f"floor-{self._number}"], check=True)
+        subprocess.run(command, check=True)
         return time.perf_counter() - start
 
     def conmon_and_runc(self) -> float:
@@ -49,8 +54,7 @@ class Floor:
         Raises:
             RuntimeError: runc could not create the container.
         """
-        self._number += 1
-        name = f"floor-{self._number}"
+        name = self._next()
         run = self._directory / name
         (run / "exit").mkdir(parents=True)
         (run / "persist").mkdir()

@@ -1,16 +1,27 @@
-"""What is measured of a whole stack: commands from outside, a call over the bus, memory and processor at rest."""
+"""What is measured of a whole stack: commands from outside, work over the bus, where a run's time goes, rest."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import secrets
+import shutil
+import statistics
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from hythe import settings
-from hythe.client.sync_bus import open_bus
+from hythe.bus.connection import Bus
+from hythe.client.sync_bus import SyncBus, open_bus
 from hythe.errors import NotFound
+from hythe.identifiers import new_id
+from hythe.metrics import Metrics
 from hythe.subjects import rpc
+from hythe.telemetry import Telemetry
+from hythe.wire.operation import OperationGet, OperationState
 from scripts.lab.stack import Stack
 
 
@@ -27,21 +38,93 @@ def command(stack: Stack, *arguments: str) -> Callable[[], float]:
     return run
 
 
-def bus_calls(stack: Stack, count: int) -> list[float]:
-    """Return the seconds of each of `count` calls over one connection: a request that finds nothing, and its answer."""
-    bus = open_bus(settings.load(environment=stack.environment()))
+def run_over_the_bus(bus: SyncBus, image: str) -> Callable[[], float]:
+    """Return a function that runs ``true`` once without a command's start and without its output; returns the seconds."""
+
+    def run() -> float:
+        container = new_id()
+        body = {"id": container, "image": image, "spec": {"args": ["true"], "auto_remove": True}}
+        start = time.perf_counter()
+        subject = rpc("default", bus.key_name, "runtime", "container", "run")
+        last = list(bus.operate(subject, body, request_id=container))[-1]
+        assert last[1]["status"]["exit_code"] == 0, last
+        return time.perf_counter() - start
+
+    return run
+
+
+def connect(stack: Stack) -> SyncBus:
+    """Connect to a stack's bus as the command line does."""
+    return open_bus(settings.load(environment=stack.environment()))
+
+
+def copy_bundle(stack: Stack, image: str, directory: Path) -> None:
+    """Copy the bundle that Hythe makes for a container of `image` to the new `directory`, without root file system."""
+    made = stack.hythe("run", "-d", image, "sleep", "600")
+    assert made.code == 0, made.stderr
+    container = made.stdout.strip()
+    (bundle,) = (stack.root / "bundle" / "bundles").glob(f"*/{container}")
+    directory.mkdir(parents=True)
+    for path in bundle.iterdir():
+        if path.is_file():
+            shutil.copy(path, directory)
+    config = (bundle / "config.json").read_text().replace(str(bundle), str(directory))
+    (directory / "config.json").write_text(config)
+    assert stack.hythe("rm", "-f", container).code == 0
+
+
+def calls_of_the_command_line(bus: SyncBus, count: int) -> list[float]:
+    """Return the seconds of each of `count` calls by the command line's client: a question that finds nothing."""
     subject = rpc("default", bus.key_name, "runtime", "operation", "get")
     times = []
-    try:
+    for number in range(count):
+        start = time.perf_counter()
+        try:
+            bus.call(subject, {"id": f"none-{number}"})
+        except NotFound:
+            times.append(time.perf_counter() - start)
+    return times
+
+
+def calls_of_a_service(stack: Stack, count: int) -> list[float]:
+    """As `calls_of_the_command_line`, by the bus layer of the services, which traces each call."""
+
+    async def measure() -> list[float]:
+        loaded = settings.load(environment=stack.environment())
+        bus = await Bus.connect(loaded, "admin", Metrics("bench"))
+        telemetry = Telemetry("bench", loaded.host)
+        telemetry.start(bus.publish)
+        subject = rpc("default", bus.key_name, "runtime", "operation", "get")
+        times = []
         for number in range(count):
             start = time.perf_counter()
             try:
-                bus.call(subject, {"id": f"none-{number}"})
+                await bus.call(subject, OperationGet(id=f"none-{number}"), OperationState)
             except NotFound:
                 times.append(time.perf_counter() - start)
-    finally:
-        bus.close()
-    return times
+        await telemetry.stop()
+        await bus.close()
+        return times
+
+    return asyncio.run(measure())
+
+
+def time_by_step(stack: Stack, image: str, runs: int) -> dict[str, float]:
+    """Return the median seconds that each step spends by itself on the critical path of a run, by its own trace."""
+    spent: dict[str, list[float]] = defaultdict(list)
+    for _ in range(runs):
+        trace_id = secrets.token_hex(16)
+        variables = {"TRACEPARENT": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+        assert stack.hythe("run", "--rm", "--network", "none", image, "true", variables=variables).code == 0
+        trace = json.loads(stack.hythe("trace", "show", trace_id, "--format", "json").stdout)
+        steps: dict[str, float] = defaultdict(float)
+        for span in trace["spans"]:
+            arrow = "→ " if span["kind"] == "client" else ""
+            steps[f"{arrow}{span['name']} ({span['service']})"] += span["critical_ns"] / 1e9
+        for name, seconds in steps.items():
+            spent[name].append(seconds)
+    medians = {name: statistics.median(seconds) for name, seconds in spent.items()}
+    return dict(sorted(medians.items(), key=lambda item: -item[1]))
 
 
 def memory_bytes(stack: Stack) -> dict[str, int]:

@@ -45,6 +45,11 @@ class Operations:
         self._running: dict[tuple[str, str], _Running] = {}
         self._done: Remembered[tuple[str, str]] = Remembered()
         self._heartbeat: asyncio.Task[None] | None = None
+        self._back_since = -deadline.SILENCE_S
+        bus.on_reconnect(self._see_return)
+
+    def _see_return(self) -> None:
+        self._back_since = time.monotonic()
 
     def start(self) -> None:
         """Begin to tell followers each second that their operations are alive."""
@@ -176,6 +181,8 @@ class Operations:
             )
 
     def _gone(self, running: _Running, inbox: str) -> None:
+        if time.monotonic() - self._back_since < deadline.SILENCE_S:
+            return  # the connection of this process broke: that of the follower may be back a little later
         running.followers.discard(inbox)
         if not running.followers and running.endpoint.abandoned == "cancel" and running.answer is None:
             log.info("%s cancelled: nobody follows it any more", running.endpoint.kind)

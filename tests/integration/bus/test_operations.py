@@ -342,20 +342,26 @@ async def test_result_too_large_for_a_message_says_that_the_work_is_done(peers: 
     assert large.value.outcome == "done"
 
 
-async def test_bus_that_restarts_in_mid_operation_costs_nothing_but_time(peers: Peers) -> None:
-    """kill -9 of nats-server ends no work, and whoever follows it gets its result."""
+@pytest.mark.parametrize("subject", [WORK, WATCH])
+async def test_bus_that_restarts_in_mid_operation_costs_nothing_but_time(peers: Peers, subject: str) -> None:
+    """kill -9 of nats-server ends no work, nor what ends when nobody follows; whoever follows it gets its result."""
     work = Work()
     work.gate.clear()
-    await peers.service("metadata", work.register)
+    process = await peers.service("metadata", work.register)
     caller = await peers.bus("runtime")
-    following = asyncio.create_task(follow(caller, WORK, Ask(text="survived")))
+    following = asyncio.create_task(follow(caller, subject, Ask(text="survived")))
     await until(lambda: work.asked, what="it is begun")
     peers.secured.server.kill()
-    await until(lambda: not caller.connected, what="the connection is lost")
+    await until(lambda: not (caller.connected or process.bus.connected), what="the connections are lost")
     await asyncio.to_thread(peers.secured.server.start)
+    await until(lambda: process.bus.connected, what="the service is back")
+    ear = Ear(await peers.bus("distribution"))
+    await ear.follow(do("distribution", verb="work"), Ask(text="clock"), "clock")
+    await ear.two_signs_of_life()
     work.gate.set()
     assert (await following)[1] == "survived"
-    assert work.asked == ["survived"]
+    assert work.asked == ["survived", "clock"]
+    assert work.cancelled == []
 
 
 async def test_bus_that_stays_away_ends_the_following_with_unknown_outcome(

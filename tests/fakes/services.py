@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from hythe import clock, subjects
 from hythe.bus.connection import Bus
@@ -210,6 +210,13 @@ class FakeAgent:
         }
         body = agent.Beat.model_validate(values).model_dump_json().encode()
         await self._bus.publish(subjects.beat(self._host), body)
+
+    def restart(self, removed: Iterable[str]) -> None:
+        """Become another agent process, which has removed some containers meanwhile."""
+        self.instance, self.change = new_id(), 0
+        for container_id in removed:
+            self.statuses.pop(container_id, None)
+            self.gone.add(container_id)
 
     async def say(self, subject: str, body: bytes) -> None:
         """Publish anything with the agent's key."""

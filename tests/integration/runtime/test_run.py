@@ -352,6 +352,35 @@ async def test_agent_started_anew_in_mid_run_is_joined_again(lab: Lab, monkeypat
     assert lab.calls.made.count("agent.container.run") == 2
 
 
+async def test_container_that_ended_and_was_removed_while_its_agent_was_away_is_told_so(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user is not told that it was never started, and its name is free."""
+    monkeypatch.setattr("hythe.deadline.SILENCE_S", 0.5)
+    begun = asyncio.Event()
+
+    async def never(
+        context: Context, request: agent_wire.ContainerRun, progress: Progress
+    ) -> agent_wire.ContainerStatus:
+        progress(await lab.agent.report(lab.agent.status_of(request, context.namespace, "running")))
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    lab.agent.run = never
+    order = lab.order("web", spec=REMOVED)
+    running = asyncio.create_task(lab.run(order))
+    await begun.wait()
+    await lab.crash("agent")
+    lab.agent.restart(removed=[order.id])
+    lab.agent.run = raising(FailedPrecondition("run web: this id was removed here"))  # type: ignore[assignment]
+    await lab.serve("agent", lab.agent)
+    with pytest.raises(Unavailable, match="ended and was removed while its agent was away") as lost:
+        await running
+    assert lost.value.outcome == "done"
+    assert (order.id, "absent") in lab.metadata.settled
+
+
 async def test_agent_that_died_in_mid_run_leaves_the_outcome_unknown(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it does not come back the record stays, for the container may run."""
     monkeypatch.setattr("hythe.deadline.SILENCE_S", 0.5)

@@ -137,8 +137,17 @@ class Runs:
         try:
             status = await self._follow(namespace, record, order, report, started)
         except HytheError as error:
-            if error.outcome != "unknown" and not started.seen and not isinstance(error, Conflict):
+            gone = self._hosts.is_gone(record.host, record.id)
+            if gone or (error.outcome != "unknown" and not started.seen and not isinstance(error, Conflict)):
                 await self._forget(namespace, record.id)
+            if gone and started.seen:
+                raise Unavailable(
+                    f"follow {record.name}: it ended and was removed while its agent was away, and its exit code is lost",
+                    host=record.host,
+                    cause=error.message,
+                    outcome="done",
+                    service="agent",
+                ) from error
             raise
         finally:
             if started.settling is not None and record.spec.auto_remove:

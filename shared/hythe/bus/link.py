@@ -46,6 +46,7 @@ class Link:
         self._there = asyncio.Event()
         self._closed = asyncio.Event()
         self._was_there = False
+        self._closing = False
         self._last_error: Exception | None = None
         self._refused_subscriptions: list[str] = []
 
@@ -106,6 +107,7 @@ class Link:
         except (OSError, nats.errors.Error, TimeoutError) as error:
             self._last_error = self._last_error or error
             await self.close()
+            self._closing = False
             self._closed.clear()
             return False
         return True
@@ -149,6 +151,7 @@ class Link:
 
     async def close(self) -> None:
         """Send what is pending and close."""
+        self._closing = True
         try:
             if self.connected:
                 await self.client.flush(2)
@@ -178,7 +181,8 @@ class Link:
             return
         self._there.clear()
         self._metrics.connected.set(0)
-        log.warning("bus connection lost")
+        if not self._closing:
+            log.warning("bus connection lost")
         self.client.forget_unsent()
         for callback in self.on_lost:
             callback()

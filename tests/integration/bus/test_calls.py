@@ -120,7 +120,7 @@ async def test_request_while_disconnected_fails_at_once_and_never_runs(peers: Pe
     started = time.monotonic()
     with pytest.raises(Unavailable, match="not connected") as refused:
         await caller.call(do(), Ask(text="lost"), Told)
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 0.5
     assert refused.value.outcome == "not started"
     with pytest.raises(Unavailable):
         await caller.publish("hythe.v1.span._.x", b"")

@@ -95,7 +95,7 @@ async def test_operation_is_accepted_at_once_and_alive_each_second(peers: Peers)
     ear = Ear(caller)
     started = loop.time()
     await ear.follow(do_on_host(HOST, verb="work"), Ask(), "id")
-    assert ear.heard[0][0] - started < 0.3
+    assert ear.heard[0][0] - started < 0.5
     await until(lambda: [state for _, state in ear.heard].count("alive") >= 2, what="two signs of life")
     work.gate.set()
     await until(lambda: ear.heard[-1][1] == "done", what="the result")
@@ -103,7 +103,7 @@ async def test_operation_is_accepted_at_once_and_alive_each_second(peers: Peers)
     assert states[:4] == ["accepted", "progress", "progress", "progress"]
     assert set(states[4:-1]) == {"alive"}
     times = [moment for moment, _ in ear.heard]
-    assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 1.3
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 1.5
 
 
 async def test_operation_longer_than_the_timeout_of_a_call_goes_on(peers: Peers) -> None:

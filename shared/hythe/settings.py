@@ -25,15 +25,24 @@ MAX_HOST_BYTES = 253
 
 
 class Setting:
-    """One setting: its key in the file, its environment variable, its default as text, and what it means."""
+    """One setting: its key in the file, its environment variable, its default as text, and what it means.
 
-    __slots__ = ("default", "key", "meaning", "variable")
+    Attributes:
+        secret: its value is never shown.
+        only: the one service that gets it from `hythe up`; empty for all.
+    """
 
-    def __init__(self, key: str, variable: str, default: str, meaning: str) -> None:
+    __slots__ = ("default", "key", "meaning", "only", "secret", "variable")
+
+    def __init__(
+        self, key: str, variable: str, default: str, meaning: str, *, secret: bool = False, only: str = ""
+    ) -> None:
         self.key = key
         self.variable = variable
         self.default = default
         self.meaning = meaning
+        self.secret = secret
+        self.only = only
 
 
 ALL: tuple[Setting, ...] = (
@@ -58,6 +67,50 @@ ALL: tuple[Setting, ...] = (
     ),
     Setting(
         "disk_reserve", "HYTHE_DISK_RESERVE", "33554432", "bytes of <root> kept free: create, start and pull stop there"
+    ),
+    Setting(
+        "content_url",
+        "HYTHE_CONTENT_URL",
+        "",
+        "where blobs are kept: file:///DIR (<root>/content by default) or s3://HOST:PORT/BUCKET[?secure=0]",
+        only="distribution",
+    ),
+    Setting("s3_access_key", "HYTHE_S3_ACCESS_KEY", "", "access key of the S3 store", secret=True, only="distribution"),
+    Setting("s3_secret_key", "HYTHE_S3_SECRET_KEY", "", "secret key of the S3 store", secret=True, only="distribution"),
+    Setting(
+        "content_listen",
+        "HYTHE_CONTENT_LISTEN",
+        "127.0.0.1:0",
+        "address that blobs are served at over HTTP; port 0 picks a free one",
+        only="distribution",
+    ),
+    Setting(
+        "hosts_dir",
+        "HYTHE_HOSTS_DIR",
+        "/etc/hythe/certs.d:/etc/containerd/certs.d",
+        "directories of hosts.toml files (mirrors, certificates), joined by `:`; the first that has a registry's counts",
+        only="distribution",
+    ),
+    Setting(
+        "docker_config",
+        "DOCKER_CONFIG",
+        "",
+        "directory of the config.json with registry logins; ~/.docker of the user who runs the stack by default",
+        only="distribution",
+    ),
+    Setting(
+        "token_servers",
+        "HYTHE_TOKEN_SERVERS",
+        "",
+        "hosts outside a registry's own domain that may be sent its login: REGISTRY=HOST, joined by `,`",
+        only="distribution",
+    ),
+    Setting(
+        "verifier_dir",
+        "HYTHE_VERIFIER_DIR",
+        "",
+        "directory of programs that must all allow an image before it is pulled; none by default",
+        only="distribution",
     ),
     Setting("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "", "OTLP/HTTP collector that spans are sent to as well"),
 )
@@ -90,6 +143,16 @@ class Settings:
         self.key_text = _absolute("key", values["key"]) if values["key"] else f"{self.root_text}/keys/admin.nk"
         self.log_level = _choice("log_level", values["log_level"], ("debug", "info", "warning", "error"))
         self.disk_reserve_bytes = _number("disk_reserve", values["disk_reserve"], 1 << 60)
+        self.content_url = values["content_url"] or f"file://{self.root_text}/content"
+        self.s3_access_key = values["s3_access_key"]
+        self.s3_secret_key = values["s3_secret_key"]
+        self.content_listen = values["content_listen"]
+        self.hosts_dirs = tuple(_absolute("hosts_dir", path) for path in values["hosts_dir"].split(":") if path)
+        self.docker_config_text = _absolute(
+            "docker_config", values["docker_config"] or f"{os.path.expanduser('~')}/.docker"
+        )
+        self.token_servers = values["token_servers"]
+        self.verifier_dir_text = _absolute("verifier_dir", values["verifier_dir"]) if values["verifier_dir"] else ""
         self.otlp_endpoint = values["otlp_endpoint"]
         self.origin = origin
 
@@ -128,10 +191,17 @@ class Settings:
         """Directory of the services' logs, one ``<service>.log`` each."""
         return self.root / "log"
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables that give a child process these settings; holds no secret."""
+    def environment(self, service: str = "") -> dict[str, str]:
+        """Return the variables that give a child process these settings.
+
+        Secrets, and what concerns one service alone, are in it only for that `service`.
+        """
         values = self.as_text()
-        return {s.variable: values[s.key] for s in ALL if values[s.key] and s.key not in ("key", "otlp_endpoint")}
+        return {
+            s.variable: values[s.key]
+            for s in ALL
+            if values[s.key] and s.key not in ("key", "otlp_endpoint") and s.only in ("", service)
+        }
 
     def as_text(self) -> dict[str, str]:
         """Return each setting's value as text by key, as the environment would spell it."""
@@ -147,6 +217,14 @@ class Settings:
             "key": self.key_text,
             "log_level": self.log_level,
             "disk_reserve": str(self.disk_reserve_bytes),
+            "content_url": self.content_url,
+            "s3_access_key": self.s3_access_key,
+            "s3_secret_key": self.s3_secret_key,
+            "content_listen": self.content_listen,
+            "hosts_dir": ":".join(self.hosts_dirs),
+            "docker_config": self.docker_config_text,
+            "token_servers": self.token_servers,
+            "verifier_dir": self.verifier_dir_text,
             "otlp_endpoint": self.otlp_endpoint,
         }
 

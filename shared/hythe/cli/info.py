@@ -17,8 +17,9 @@ def config_arguments(parser: ArgumentParser) -> None:
 
 
 def config(context: Context) -> int:
-    """Show each setting, its value and where it comes from."""
+    """Show each setting, its value and where it comes from; a secret is never shown."""
     values = context.settings.as_text()
+    values |= {s.key: output.MASKED for s in settings.ALL if s.secret and values[s.key]}
     rows = [(s.key, values[s.key], context.settings.origin[s.key], s.variable, s.meaning) for s in settings.ALL]
     if context.as_json:
         for row in rows:

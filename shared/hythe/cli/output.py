@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+MASKED = "********"
 _GAP = "   "
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 

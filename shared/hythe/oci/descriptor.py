@@ -22,9 +22,11 @@ class Descriptor:
         size_bytes: its length, at most 1 TiB.
         platform: where a manifest in an index runs; None where the document does not say.
         annotations: free text by key; untrusted.
+        urls: where else the bytes are said to be. A stranger chose them: they are asked only on the user's word, and never
+            with credentials (CVE-2020-15157).
+        artifact_type: what an artifact's manifest is about; empty where the document does not say.
 
-    Spec: OCI image-spec, "Content Descriptors". ``urls`` are left out on purpose: content is fetched from the registry
-    that was asked and from nowhere else (CVE-2020-15157).
+    Spec: OCI image-spec, "Content Descriptors".
     """
 
     media_type: str
@@ -32,6 +34,8 @@ class Descriptor:
     size_bytes: int
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False, repr=False)
+    urls: tuple[str, ...] = field(default=(), hash=False, compare=False, repr=False)
+    artifact_type: str = field(default="", hash=False, compare=False, repr=False)
 
 
 def parse_descriptor(fields: Fields) -> Descriptor:
@@ -49,6 +53,8 @@ def parse_descriptor(fields: Fields) -> Descriptor:
         fields.number("size", MAX_BLOB_BYTES),
         _platform(fields.child("platform")) if fields.has("platform") else None,
         fields.mapping("annotations"),
+        fields.texts("urls"),
+        fields.text("artifactType"),
     )
 
 

@@ -20,6 +20,10 @@ MAX_MANIFESTS = 1000
 class Manifest:
     """An image manifest: one config and layers, lowest first.
 
+    Attributes:
+        subject: manifest that this one is about (a signature, an SBOM); None for an image.
+        artifact_type: what an artifact is; empty where the document does not say.
+
     Spec: OCI image-spec, "Image Manifest"; Docker image manifest version 2, schema 2.
     """
 
@@ -29,6 +33,8 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False, repr=False)
+    subject: Descriptor | None = field(default=None, hash=False, compare=False, repr=False)
+    artifact_type: str = field(default="", hash=False, compare=False, repr=False)
 
     @property
     def descriptor(self) -> Descriptor:
@@ -40,6 +46,9 @@ class Manifest:
 class Index:
     """An image index (Docker: manifest list): manifests for several platforms, or further indexes.
 
+    Attributes:
+        subject, artifact_type: as of `Manifest`.
+
     Spec: OCI image-spec, "Image Index".
     """
 
@@ -48,6 +57,8 @@ class Index:
     digest: Digest
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False, repr=False)
+    subject: Descriptor | None = field(default=None, hash=False, compare=False, repr=False)
+    artifact_type: str = field(default="", hash=False, compare=False, repr=False)
 
     @property
     def descriptor(self) -> Descriptor:
@@ -110,6 +121,8 @@ def _manifest(raw: bytes, media_type: str, fields: Fields) -> Manifest:
         parse_descriptor(fields.child("config")),
         tuple(parse_descriptor(layer) for layer in layers),
         fields.mapping("annotations"),
+        _subject(fields),
+        fields.text("artifactType"),
     )
 
 
@@ -123,7 +136,13 @@ def _index(raw: bytes, media_type: str, fields: Fields) -> Index:
         digest_of(raw),
         tuple(parse_descriptor(manifest) for manifest in manifests),
         fields.mapping("annotations"),
+        _subject(fields),
+        fields.text("artifactType"),
     )
+
+
+def _subject(fields: Fields) -> Descriptor | None:
+    return parse_descriptor(fields.child("subject")) if fields.has("subject") else None
 
 
 def _schema1() -> InvalidArgument:

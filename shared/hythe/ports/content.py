@@ -1,6 +1,6 @@
 """The content port: blobs by digest, and ingests, which become blobs only by being whole and verified.
 
-Bodies live in the distribution service; the contract suite is ``tests/contract/test_content.py``. Every call may block
+Blobs are shared by all namespaces here; who may see which, under which labels, is `hythe.ports.namespace_content`. Bodies live in the distribution service; the contract suite is ``tests/contract/test_content.py``. Every call may block
 on a disk or a network: call it in a thread.
 """
 
@@ -63,8 +63,18 @@ class Ingest(Protocol):
             FailedPrecondition: the store is read-only.
         """
 
-    def commit(self, expected: Digest, size_bytes: int) -> BlobInfo:
+    def read_back(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset` on of what was written so far; for readers that don't wait for the commit.
+
+        What it returns is not verified yet. Callable from any thread while the ingest is open.
+        """
+
+    def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:
         """Make it a blob, readable and durable, if its bytes are what was promised; the ingest is gone in any case.
+
+        Args:
+            expected: digest that was promised; None when nobody promised one: the bytes' own is taken.
+            size_bytes: size that was promised; None when nobody did.
 
         When this returns, bytes and name survive power loss. A blob of that digest that is there already is a success.
 
@@ -116,6 +126,15 @@ class Content(Protocol):
         Raises:
             NotFound: it isn't here.
             Unimplemented: this body keeps no files on this host.
+        """
+
+    def presign(self, digest: Digest, lifetime_s: float) -> str | None:
+        """Return a URL from which anybody can read the blob, with Range, for `lifetime_s` seconds.
+
+        None where the store itself serves nobody: then its process does, with tickets of its own.
+
+        Raises:
+            NotFound: it isn't here.
         """
 
     def walk(self) -> Iterator[BlobInfo]:

@@ -50,16 +50,18 @@ class ProcessSpec:
     ready: Callable[[ProcessIdentity], str | None]
 
 
-def clean_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of every process of the stack: the settings, and what is harmless of the caller's.
+def clean_environment(settings: Settings, service: str = "") -> dict[str, str]:
+    """Return the environment of a process of the stack: the settings that concern it, and what is harmless of the caller's.
 
-    An environment made from nothing keeps the caller's secrets, sockets and trace out (ARCHITECTURE §6).
+    Only distribution learns of HOME: credential helpers keep their stores there. An environment made from nothing keeps the caller's secrets, sockets and trace out (ARCHITECTURE §6).
     """
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     passed_on |= {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
     if settings.otlp_endpoint:
         passed_on["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otlp_endpoint
-    return {**passed_on, "PATH": search_path(), **settings.environment()}
+    if service == "distribution" and "HOME" in os.environ:
+        passed_on["HOME"] = os.environ["HOME"]
+    return {**passed_on, "PATH": search_path(), **settings.environment(service)}
 
 
 def nats_spec(settings: Settings, server: NatsServer, ready: Callable[[ProcessIdentity], str | None]) -> ProcessSpec:
@@ -85,7 +87,7 @@ def service_spec(settings: Settings, name: str) -> ProcessSpec:
     return ProcessSpec(
         name,
         (sys.executable, "-m", MODULES[name]),
-        clean_environment(settings),
+        clean_environment(settings, name),
         settings.log_dir / f"{name}.log",
         ready,
     )

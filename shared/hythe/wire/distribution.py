@@ -1,6 +1,6 @@
-"""Requests to the distribution service.
+"""Getting images and blobs: ``image.pull`` (operation), on a host ``content.ensure`` (operation); progress of transfers.
 
-Subjects: ``image.pull`` (operation), ``image.list``, ``image.remove``; on a host ``content.ensure`` (operation).
+The service's other requests: `hythe.wire.images` (names and what they point to), `hythe.wire.content` (blobs).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ UNKNOWN_SIZE = 0
 """Size of a manifest or index in `ContentEnsure` that is known by its digest alone."""
 
 LayerState = Literal["waiting", "fetching", "verifying", "fetched", "unpacking", "unpacked", "exists"]
+PushState = Literal["waiting", "checking", "pushing", "pushed", "mounted", "exists"]
+ForeignLayers = Literal["refuse", "fetch"]
 
 
 class Descriptor(Reply):
@@ -33,11 +35,18 @@ class ImagePull(Request):
 
     Progress: first `ImageResolved`, then `LayerProgress` at changes. Result: `ImagePulled`. Nothing is registered
     unless every blob arrived and was verified.
+
+    `platform` is this host's by default; `all_platforms` brings every manifest of an index. `foreign_layers` says whether
+    layers are fetched from the URLs that a manifest names, without credentials. `referrers` brings what the registry says
+    is about the image (signatures, SBOMs) along.
     """
 
     reference: str
     platform: str = ""
+    all_platforms: bool = False
     plain_http: bool = False
+    foreign_layers: ForeignLayers = "refuse"
+    referrers: bool = False
 
 
 class LayerProgress(Reply):
@@ -68,10 +77,31 @@ class PullProgress(Reply):
 
 
 class ImagePulled(Reply):
-    """Result of a pull; `fetched_bytes` came over the network now, the rest was here."""
+    """Result of a pull; `fetched_bytes` came over the network now, the rest was here.
+
+    `image` is the one for the platform that was asked for, of several the one that runs here or the first; `platforms` are
+    all that were brought. `referrers` are the digests of what came along.
+    """
 
     image: ImageResolved
     fetched_bytes: int = 0
+    platforms: list[str] = []
+    referrers: list[DigestText] = []
+
+
+class BlobPush(Reply):
+    """Where one blob of a push or copy stands."""
+
+    digest: DigestText
+    state: PushState
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+class PushProgress(Reply):
+    """One progress message of a push or copy."""
+
+    blob: BlobPush
 
 
 class ContentEnsure(Request):
@@ -89,45 +119,8 @@ class ContentEnsure(Request):
 
 
 class ContentLocation(Reply):
-    """Where a whole, verified blob lies on this host."""
+    """Where a whole, verified blob is: a path on this host, or where content is no files here, a URL to GET it from."""
 
     path: str
     size_bytes: int
-
-
-class ImageList(Request):
-    """``image.list``: images of the namespace by reference, with what content knows of them; pages of `limit`."""
-
-    after: str = ""
-    limit: Annotated[int, Field(gt=0, le=500)] = 200
-
-
-class ImageSummary(Reply):
-    """One image name. Times are RFC 3339 UTC.
-
-    `size_bytes` is the compressed size of config and layers for `platform`; both are unknown (None, empty) when no
-    manifest of the image is in the content store. `complete` tells whether every blob for `platform` is there.
-    `image_created_at` is what the image says of itself, `created_at` is when the name was registered.
-    """
-
-    reference: str
-    digest: DigestText
-    platform: str = ""
-    size_bytes: int | None = None
-    complete: bool = False
-    image_created_at: str = ""
-    created_at: str
-    updated_at: str
-
-
-class ImageSummaryPage(Reply):
-    """One page; `next` is the `after` of the next page, empty at the end."""
-
-    images: list[ImageSummary]
-    next: str = ""
-
-
-class ImageRemove(Request):
-    """``image.remove``: forget the name; what it pointed to stays until it is collected. Result: `Empty`."""
-
-    reference: str
+    url: str = ""

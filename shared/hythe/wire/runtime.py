@@ -13,6 +13,7 @@ from pydantic import Field
 from hythe.wire.agent import ContainerStatus
 from hythe.wire.base import ContainerId, Reply, Request
 from hythe.wire.container import ContainerRecord, ContainerSpec
+from hythe.wire.distribution import ForeignLayers
 from hythe.wire.io import IoOpen
 
 PullPolicy = Literal["missing", "always", "never"]
@@ -119,6 +120,9 @@ class Pull(Request):
 
     reference: str
     platform: str = ""
+    all_platforms: bool = False
     host: str = ""
     unpack: bool = True
     plain_http: bool = False
+    foreign_layers: ForeignLayers = "refuse"
+    referrers: bool = False

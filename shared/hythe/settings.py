@@ -149,7 +149,8 @@ class Settings:
         self.content_listen = values["content_listen"]
         self.hosts_dirs = tuple(_absolute("hosts_dir", path) for path in values["hosts_dir"].split(":") if path)
         self.docker_config_text = _absolute(
-            "docker_config", values["docker_config"] or f"{os.path.expanduser('~')}/.docker"
+            "docker_config",
+            values["docker_config"] or f"{os.path.expanduser('~')}/.docker",  # noqa: PTH111 (no pathlib on this path)
         )
         self.token_servers = values["token_servers"]
         self.verifier_dir_text = _absolute("verifier_dir", values["verifier_dir"]) if values["verifier_dir"] else ""

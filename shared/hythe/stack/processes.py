@@ -53,7 +53,8 @@ class ProcessSpec:
 def clean_environment(settings: Settings, service: str = "") -> dict[str, str]:
     """Return the environment of a process of the stack: the settings that concern it, and what is harmless of the caller's.
 
-    Only distribution learns of HOME: credential helpers keep their stores there. An environment made from nothing keeps the caller's secrets, sockets and trace out (ARCHITECTURE §6).
+    Only distribution learns of HOME: credential helpers keep their stores there. An environment made from nothing keeps the
+    caller's secrets, sockets and trace out (ARCHITECTURE §6).
     """
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     passed_on |= {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}

@@ -1,6 +1,7 @@
 """The content port: blobs by digest, and ingests, which become blobs only by being whole and verified.
 
-Blobs are shared by all namespaces here; who may see which, under which labels, is `hythe.ports.namespace_content`. Bodies live in the distribution service; the contract suite is ``tests/contract/test_content.py``. Every call may block
+Blobs are shared by all namespaces here; who may see which, under which labels, is `hythe.ports.namespace_content`.
+Bodies live in the distribution service; the contract suite is ``tests/contract/test_content.py``. Every call may block
 on a disk or a network: call it in a thread.
 """
 

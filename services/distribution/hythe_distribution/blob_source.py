@@ -58,12 +58,16 @@ class OpenBlob:
         if follower is None:
             yield from self.content.read(self.digest, offset, end - offset)  # it has landed, or is gone, meanwhile
             return
+        held = b""  # the last piece is handed out once the whole is verified: with it the reader believes all
         try:
             while offset < end and (chunk := follower.read(min(MAX_CHUNK_BYTES, end - offset))):
                 offset += len(chunk)
-                yield chunk
+                if held:
+                    yield held
+                held = chunk
             if end == self.size_bytes:
-                follower.read(1)  # the end counts only once the whole was verified
+                follower.read(1)
+            yield held
         finally:
             follower.close()
 

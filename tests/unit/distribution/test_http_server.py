@@ -217,14 +217,10 @@ def test_failed_download_breaks_off_before_its_end(served: Served) -> None:
     url = served.server.address("GET", "blobs", str(digest_of(flight.data)))
     connection = served.connect()
     flight.let_come(100)
-    connection.request("GET", url.removeprefix(served.server.url), headers={"Range": "bytes=0-"})
-    response = connection.getresponse()
-    try:
-        got = response.read()
-    except http.client.IncompleteRead as error:
-        got = error.partial
-    assert len(got) <= len(flight.data)
-    assert response.isclosed() or connection.sock is not None
+    connection.request("GET", url.removeprefix(served.server.url))
+    with pytest.raises(http.client.IncompleteRead) as raised:
+        connection.getresponse().read()
+    assert len(raised.value.partial) < len(flight.data)
     connection.close()
 
 
@@ -260,8 +256,8 @@ def test_client_that_breaks_off_leaves_what_it_sent(served: Served) -> None:
     url = served.server.address("PATCH", "ingests", session, repeatable=True)
     split = urlsplit(url)
     with socket.create_connection((split.hostname, split.port)) as sock:
-        head = f"PATCH {split.path}?{split.query} HTTP/1.1\r\nHost: x\r\nContent-Range: bytes 0-99/*\r\nContent-Length: 100\r\n\r\n"
-        sock.sendall(head.encode() + b"half")
+        head = f"PATCH {split.path}?{split.query} HTTP/1.1\r\nHost: x\r\nContent-Range: bytes 0-99/*\r\n"
+        sock.sendall(head.encode() + b"Content-Length: 100\r\n\r\nhalf")
     eventually(lambda: served.namespace.status("mine").offset == 4)
 
 

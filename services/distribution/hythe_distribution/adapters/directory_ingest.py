@@ -68,6 +68,11 @@ class DirectoryIngest:
         """See `hythe.ports.content.Ingest.offset`."""
         return self._verifier.seen_bytes
 
+    def read_back(self, offset: int, length: int) -> bytes:
+        """See `hythe.ports.content.Ingest.read_back`."""
+        with reported(f"read {self._reference}", self._directory):
+            return os.pread(self._fd, length, offset)
+
     def write(self, data: bytes | memoryview) -> None:
         """See `hythe.ports.content.Ingest.write`."""
         try:
@@ -84,11 +89,11 @@ class DirectoryIngest:
             self._drop()
             raise
 
-    def commit(self, expected: Digest, size_bytes: int) -> BlobInfo:
+    def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:
         """See `hythe.ports.content.Ingest.commit`."""
-        target = self._blobs / expected.hex
         try:
-            self._verifier.check(expected, size_bytes)
+            digest = self._verifier.check(expected, size_bytes)
+            target = self._blobs / digest.hex
             with reported(f"commit {self._reference}", self._directory):
                 if not target.exists():
                     os.fchmod(self._fd, 0o444)
@@ -97,7 +102,7 @@ class DirectoryIngest:
                     (self._directory / "data").rename(target)
                     failpoints.reach("distribution.commit.renamed")
                 sync_directory(self._blobs)
-                return BlobInfo(expected, size_bytes, target.stat().st_mtime_ns)
+                return BlobInfo(digest, self.offset, target.stat().st_mtime_ns)
         finally:
             self._drop()
 

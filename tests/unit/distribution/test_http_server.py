@@ -200,12 +200,12 @@ def test_reader_follows_a_download_in_flight(served: Served) -> None:
     flight = served.flight
     url = served.server.address("GET", "blobs", str(digest_of(flight.data)))
     connection = served.connect()
-    flight.let_come(2)
+    flight.let_come(3)
     connection.request("GET", url.removeprefix(served.server.url))
     response = connection.getresponse()
     assert response.headers["Content-Length"] == str(len(flight.data))
     assert response.read(1500) == flight.data[:1500]
-    flight.let_come(7)
+    flight.let_come(6)
     assert response.read() == flight.data[1500:]
     connection.close()
 

@@ -108,6 +108,7 @@ class Request:
                 out.write(b"\r\n")
             else:
                 out.write(chunk)
+            out.flush()  # what comes little by little is awaited
         if size_bytes is None:
             out.write(b"0\r\n\r\n")
 

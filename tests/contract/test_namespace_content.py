@@ -5,6 +5,7 @@ The classes of errors are containerd's: its content service documents them.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.adapters.records_memory import MemoryRecords
 from hythe_distribution.adapters.records_sqlite import SqliteRecords
 from hythe_distribution.namespace_store import Library
+from tests.fixtures.content_service import ContentService
 
 DATA = b"a blob of some bytes"
 DIGEST = digest_of(DATA)
@@ -55,13 +57,34 @@ def memory_body(path: Path) -> Body:
     return Body(Library(MemoryContent(), MemoryRecords()).of)
 
 
+def proxy_body(service: ContentService) -> Body:
+    """A distribution process behind the bus; its namespaces are emptied at the end, for it serves the whole session."""
+    token = secrets.token_hex(4)
+    used: set[str] = set()
+
+    def of(namespace: str) -> NamespaceContent:
+        used.add(f"{namespace}.{token}")
+        return service.content(f"{namespace}.{token}")
+
+    def close() -> None:
+        for namespace in used:
+            content = service.content(namespace)
+            for blob in list(content.walk()):
+                content.delete(blob.digest)
+            for ingest in list(content.ingests()):
+                content.abort(ingest.reference)
+
+    return Body(of, close)
+
+
 BODIES: dict[str, Callable[[Path], Body]] = {"directory": directory_body, "memory": memory_body}
 
 
-@pytest.fixture(params=BODIES)
+@pytest.fixture(params=[*BODIES, "proxy"])
 def body(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Body]:
     """A fresh, empty store of each body."""
-    body = BODIES[request.param](tmp_path)
+    make = BODIES.get(request.param)
+    body = make(tmp_path) if make else proxy_body(request.getfixturevalue("content_service"))
     yield body
     body.close()
 

@@ -37,7 +37,9 @@ class ContentHandlers:
         checker: Checker,
         server: HttpServer,
         workers: Workers,
+        checks: Workers,
     ) -> None:
+        """Answer questions in threads of `workers`; what reads whole stores has `checks` for itself."""
         self._library = library
         self._content = content
         self._flights = flights
@@ -45,6 +47,7 @@ class ContentHandlers:
         self._checker = checker
         self._server = server
         self._workers = workers
+        self._checks = checks
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -128,7 +131,7 @@ class ContentHandlers:
         def work() -> list[Finding]:
             return list(self._checker.check(blobs, repair=request.repair, cancellation=cancellation, report=report))
 
-        findings = await self._workers.run(cancellation, work)
+        findings = await self._checks.run(cancellation, work)
         return wire.ContentChecked(
             blobs=len(blobs), size_bytes=total_bytes, findings=[_finding(finding) for finding in findings]
         )

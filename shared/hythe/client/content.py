@@ -11,7 +11,7 @@ from hythe.client.sync_bus import SyncBus
 from hythe.client.transfer import request
 from hythe.clock import ns_of
 from hythe.digest import Digest, parse_digest
-from hythe.errors import OutOfRange, Unavailable
+from hythe.errors import InvalidArgument, OutOfRange, Unavailable
 from hythe.ports.content import IngestStatus
 from hythe.ports.namespace_content import LabelledBlob
 
@@ -138,15 +138,20 @@ class BusIngest:
         self, expected: Digest | None = None, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
     ) -> LabelledBlob:
         """See `NamespaceIngest.commit`."""
-        self._open = False
-        answer = self._content.ask(
-            "ingest",
-            "commit",
-            session=self._session,
-            expected=str(expected) if expected else None,
-            size_bytes=size_bytes,
-            labels=dict(labels or {}),
-        )
+        try:
+            answer = self._content.ask(
+                "ingest",
+                "commit",
+                session=self._session,
+                expected=str(expected) if expected else None,
+                size_bytes=size_bytes,
+                labels=dict(labels or {}),
+            )
+        except InvalidArgument:
+            self.abort()  # a request that is not understood never reaches the ingest
+            raise
+        finally:
+            self._open = False
         return _blob(answer)
 
     def abort(self) -> None:

@@ -121,8 +121,7 @@ class ArchiveHandlers:
         with tracing.span("publish", hythe__blobs=len(imported.publications)):
             self._library.publish(namespace, imported.publications)
         images = [
-            self._await(self._catalogue.register(namespace, image.reference, image.target))
-            for image in imported.images
+            self._await(self._catalogue.register(namespace, image.reference, image.target)) for image in imported.images
         ]
         return wire.ImageImported(
             format=imported.format, images=images, blobs=imported.blobs, size_bytes=imported.size_bytes

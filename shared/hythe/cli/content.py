@@ -6,6 +6,7 @@ import os
 import sys
 
 from hythe.cli import exits, output
+from hythe.cli.subcommands import Command
 from hythe.errors import HytheError, InvalidArgument
 
 TYPE_CHECKING = False
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from hythe.cli.context import Context
     from hythe.client.content import BusContent
 
+LS = Command("content", "list blobs", function="ls", traced=True, default=True)
+SUBCOMMANDS: dict[str, Command] = {
+    "ls": LS,
+    "list": LS,
+    "get": Command("content", "write a blob's bytes to stdout or a file", traced=True),
+    "info": Command("content", "show what is known about blobs", traced=True),
+    "ingest": Command("content", "store stdin as a blob", traced=True),
+    "active": Command("content", "list blobs on their way in", traced=True),
+    "label": Command("content", "set labels of a blob", traced=True),
+    "rm": Command("content", "take blobs out of the namespace", traced=True),
+    "check": Command("content", "find blobs that are not whole, and repair them", traced=True),
+}
 PIECE_BYTES = 8 << 20
 MIN_PREFIX = 4
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from hythe.bus.service import Service
 from hythe.process_runner import Process
 from hythe_distribution.adapters.directory_store import DirectoryContent
+from hythe_distribution.adapters.docker_config import DockerConfig
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.documents import drop_unfinished_documents
@@ -28,7 +30,11 @@ async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block runs; leaving it stops all downloads and keeps what they have brought."""
     content = DirectoryContent(process.settings.root / "content", process.settings.disk_reserve_bytes)
     drop_unfinished_documents(content)
-    registry = HttpRegistry()
+    registry = HttpRegistry(
+        credentials=DockerConfig(Path(process.settings.docker_config_text)),
+        hosts_dirs=process.settings.hosts_dirs,
+        token_servers=process.settings.token_servers,
+    )
     downloads = Workers("download", PARALLEL_DOWNLOADS)
     questions = Workers("question", PARALLEL_QUESTIONS)
     names = MetadataNames(process.bus)

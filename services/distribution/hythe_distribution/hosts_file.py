@@ -18,6 +18,7 @@ MAX_DIAL_TIMEOUT_S = 300.0
 
 _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{0,9})?)(ns|us|µs|ms|s|m|h)")
 _UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_USER = re.compile(r"[^/]*@")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
@@ -42,7 +43,9 @@ def parse_hosts_file(raw: bytes, path: str) -> tuple[Entry, ...]:
         _refuse(path, "host", 'is no table of servers: write [host."https://…"]')
     if len(hosts) > MAX_HOSTS:
         _refuse(path, "host", f"has more than {MAX_HOSTS} servers")
-    entries = [_Reader(path, f'host."{url[:200]}"', host).entry(url) for url, host in hosts.items()]
+    # a password that stands in a URL by mistake is not repeated in an error
+    keys = {url: f'host."{_USER.sub("", url)[:200]}"' for url in hosts}
+    entries = [_Reader(path, keys[url], host).entry(url) for url, host in hosts.items()]
     server = table.get("server", "")
     if not isinstance(server, str):
         _refuse(path, "server", "is no text")
@@ -76,9 +79,8 @@ class _Reader:
             endpoint = endpoint_of_url(split)
         except ValueError:
             endpoint = None
-        # the URL itself is not repeated where it may have a password in it
         if endpoint is None or split.username is not None or split.query or split.fragment:
-            _refuse(self._path, self._key.partition("@")[0], "is no URL of a server: write https://HOST[:PORT][/PATH]")
+            _refuse(self._path, self._key, "is no URL of a server: write https://HOST[:PORT][/PATH]")
         if not _PATH.fullmatch(split.path):
             _refuse(self._path, self._key, "has a path with characters that must be escaped")
         path = posixpath.normpath(split.path).rstrip("/").replace("//", "/") if split.path else ""

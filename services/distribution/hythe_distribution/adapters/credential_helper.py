@@ -31,7 +31,9 @@ class CredentialHelper:
         self._named_by = named_by
         self._timeout_s = timeout_s
         if not _NAME.fullmatch(name):
-            raise FailedPrecondition(f"read {named_by}: {name[:100]!r} is no name of a credential helper")
+            raise FailedPrecondition(
+                f"read {named_by}: {name[:100]!r} is no name of a credential helper", next_step="mend the file"
+            )
 
     def get(self, server: str) -> Credentials | None:
         """Return the login kept for a server, or None."""

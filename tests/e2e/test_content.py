@@ -13,6 +13,7 @@ import pytest
 from scripts.lab.images import busybox as busybox_image
 from scripts.lab.registry import Registry
 from scripts.lab.stack import Stack
+from tests.fixtures.waiting import eventually
 
 DATA = b"bytes of a blob\n" * 70_000
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
@@ -76,12 +77,10 @@ def test_interrupted_ingest_goes_on(stack: Stack) -> None:
     data = os.urandom(size)
     process.stdin.write(data[: 8 << 20])
     process.stdin.flush()
-    deadline_lines: list[str] = []
-    from tests.fixtures.waiting import eventually
 
     def arrived() -> bool:
-        deadline_lines[:] = stack.hythe("content", "active", "--json").stdout.splitlines()
-        return any(json.loads(line)["offset"] == 8 << 20 for line in deadline_lines)
+        lines = stack.hythe("content", "active", "--json").stdout.splitlines()
+        return any(json.loads(line)["offset"] == 8 << 20 for line in lines)
 
     eventually(arrived, timeout_s=20)
     process.kill()
@@ -89,7 +88,7 @@ def test_interrupted_ingest_goes_on(stack: Stack) -> None:
     process.stdin.close()
     busy = ingest(stack, data, "--resume", "broken")
     assert busy.returncode in (0, 10)
-    if busy.returncode:  # the service lets go of a writer that vanished after 30 s: until then it says so
+    if busy.returncode:  # until the service lets go of a writer that vanished, it says so
         assert b"another writer holds it" in busy.stderr
         eventually(lambda: ingest(stack, data, "--resume", "broken").returncode == 0, timeout_s=45)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"

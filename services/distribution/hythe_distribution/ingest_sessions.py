@@ -13,7 +13,7 @@ from hythe.errors import NotFound, OutOfRange, Unavailable
 from hythe.identifiers import new_id
 from hythe.ports.namespace_content import LabelledBlob, NamespaceContent, NamespaceIngest
 
-IDLE_S = 30.0
+IDLE_S = 10.0
 
 
 @dataclass(slots=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from hythe.bus.service import Service
 from hythe.process_runner import Process
 from hythe_distribution.adapters.directory_store import DirectoryContent
+from hythe_distribution.adapters.docker_config import DockerConfig
 from hythe_distribution.adapters.http.blobs import BlobRoutes
 from hythe_distribution.adapters.http.server import HttpServer
 from hythe_distribution.adapters.metadata_names import MetadataNames
@@ -39,7 +41,11 @@ async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block runs; leaving it stops all downloads and keeps what they have brought."""
     content = DirectoryContent(process.settings.root / "content", process.settings.disk_reserve_bytes)
     drop_unfinished_documents(content)
-    registry = HttpRegistry()
+    registry = HttpRegistry(
+        credentials=DockerConfig(Path(process.settings.docker_config_text)),
+        hosts_dirs=process.settings.hosts_dirs,
+        token_servers=process.settings.token_servers,
+    )
     downloads = Workers("download", PARALLEL_DOWNLOADS)
     questions = Workers("question", PARALLEL_QUESTIONS)
     names = MetadataNames(process.bus)

@@ -11,7 +11,7 @@ from hythe.client.sync_bus import SyncBus
 from hythe.client.transfer import request
 from hythe.clock import ns_of
 from hythe.digest import Digest, parse_digest
-from hythe.errors import InvalidArgument, OutOfRange, Unavailable
+from hythe.errors import InvalidArgument, NotFound, OutOfRange, Unavailable
 from hythe.ports.content import IngestStatus
 from hythe.ports.namespace_content import LabelledBlob
 
@@ -72,15 +72,13 @@ class BusContent:
         resume: bool = False,
     ) -> BusIngest:
         """See `NamespaceContent.open_ingest`."""
-        opened = self.ask(
-            "ingest",
-            "open",
-            reference=reference,
-            total_bytes=total_bytes,
-            expected=str(expected) if expected else None,
-            resume=resume,
-        )
-        return BusIngest(self, reference, opened["session"], opened["url"], int(opened["offset"]))
+        order = {
+            "reference": reference,
+            "total_bytes": total_bytes,
+            "expected": str(expected) if expected else None,
+            "resume": resume,
+        }
+        return BusIngest(self, order)
 
     def status(self, reference: str) -> IngestStatus:
         """See `NamespaceContent.status`."""
@@ -111,14 +109,17 @@ class BusContent:
 
 
 class BusIngest:
-    """A body of `NamespaceIngest`: each `write` is one HTTP request, so hand it large pieces."""
+    """A body of `NamespaceIngest`: each `write` is one HTTP request, so hand it large pieces.
 
-    def __init__(self, content: BusContent, reference: str, session: str, url: str, offset: int) -> None:
+    A writer that was silent for so long that the service let go of it takes its ingest up again by itself.
+    """
+
+    def __init__(self, content: BusContent, order: Mapping[str, Any]) -> None:
+        """Open an ingest; `order` is the body of ``ingest.open``."""
         self._content = content
-        self._reference = reference
-        self._session = session
-        self._url = url
-        self._offset = offset
+        self._order = order
+        self._opened = content.ask("ingest", "open", **order)
+        self._offset = int(self._opened["offset"])
         self._open = True
 
     @property
@@ -130,9 +131,19 @@ class BusIngest:
         """See `NamespaceIngest.write`."""
         if not data:
             return
+        try:
+            self._offset = self._send(data)
+        except NotFound as error:
+            if error.details.get("kind") != "session":
+                raise
+            self._opened = self._content.ask("ingest", "open", **{**self._order, "resume": True})
+            self._offset = self._send(data)
+
+    def _send(self, data: bytes | memoryview) -> int:
+        step, url = f"write {self._order['reference']}", self._opened["url"]
         headers = {"Content-Range": f"bytes {self._offset}-{self._offset + len(data) - 1}/*"}
-        with request(f"write {self._reference}", "PATCH", self._url, headers=headers, body=bytes(data)) as answer:
-            self._offset = int(answer.json()["offset"])
+        with request(step, "PATCH", url, headers=headers, body=bytes(data)) as answer:
+            return int(answer.json()["offset"])
 
     def commit(
         self, expected: Digest | None = None, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
@@ -142,7 +153,7 @@ class BusIngest:
             answer = self._content.ask(
                 "ingest",
                 "commit",
-                session=self._session,
+                session=self._opened["session"],
                 expected=str(expected) if expected else None,
                 size_bytes=size_bytes,
                 labels=dict(labels or {}),
@@ -165,7 +176,7 @@ class BusIngest:
     def _end(self, *, abort: bool) -> None:
         if self._open:
             self._open = False
-            self._content.ask("ingest", "close", session=self._session, abort=abort)
+            self._content.ask("ingest", "close", session=self._opened["session"], abort=abort)
 
     def __enter__(self) -> BusIngest:
         return self

@@ -117,7 +117,8 @@ class ContentChecked(Reply):
 class IngestOpen(Request):
     """``ingest.open``: begin an ingest, or with `resume` take up what was left. Result: `IngestOpened`.
 
-    It is held for the caller until it is committed, aborted or released, or 30 s pass without a write.
+    It is held for the caller until it is committed, aborted or released, or 10 s pass without a write;
+    then its bytes are kept, and opening it again with `resume` goes on.
     """
 
     reference: str

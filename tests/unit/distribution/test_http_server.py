@@ -320,7 +320,7 @@ def test_session_that_is_not_heard_of_lets_go_of_its_ingest() -> None:
     sessions.write(session, 0, iter([b"some"]))
     with pytest.raises(Unavailable):
         namespace.open_ingest("mine")
-    now[0] = 31.0
+    now[0] = 11.0
     sessions.sweep()
     with namespace.open_ingest("mine", resume=True) as ingest:
         assert ingest.offset == 4

@@ -10,6 +10,7 @@ import pytest
 from hythe.digest import digest_of
 from hythe.errors import DataLoss, NotFound, Unavailable
 from hythe.oci import Descriptor
+from hythe.ports.content import Content
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.fetcher import BlobProgress, Fetcher, Rules
 from hythe_distribution.hosts import Source
@@ -71,14 +72,22 @@ class Counts:
 class Bench:
     """A fetcher with all that it works with."""
 
-    def __init__(self) -> None:
+    def __init__(self, content: Content | None = None, rules: Rules = RULES) -> None:
         self.registry = GatedRegistry()
-        self.content = MemoryContent()
+        self.content = content or MemoryContent()
         self.counts = Counts()
         self.downloads = Workers("download", DOWNLOADS)
         self.questions = Workers("question", 2)
-        self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, self.counts, RULES)
+        self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, self.counts, rules)
         self.seen: list[BlobProgress] = []
+
+    async def close(self) -> None:
+        """Stop everything, and see that nothing is left running."""
+        await self.fetcher.close()
+        self.downloads.close()
+        self.questions.close()
+        assert self.counts.in_flight == 0
+        assert self.registry.running == 0
 
     def hold(self) -> None:
         """Make downloads wait after their first chunk."""
@@ -117,11 +126,7 @@ async def bench() -> AsyncIterator[Bench]:
     """A fetcher on an in-memory store and registry."""
     made = Bench()
     yield made
-    await made.fetcher.close()
-    made.downloads.close()
-    made.questions.close()
-    assert made.counts.in_flight == 0
-    assert made.registry.running == 0
+    await made.close()
 
 
 async def test_missing_blob_is_fetched_and_present_one_is_not(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from hythe.oci import Descriptor, Platform, parse_platform
 from hythe.ports.content import Content
 from hythe.reference import parse_reference
 from hythe.wire import distribution as wire
+from hythe.wire import images as wire_images
 from hythe.wire.base import Empty
 from hythe.wire.metadata import ImageRecord
 from hythe_distribution.adapters.metadata_names import MetadataNames
@@ -39,8 +40,8 @@ class Handlers:
         service.operation(
             "content", "ensure", wire.ContentEnsure, self.content_ensure, scope="host", abandoned="cancel"
         )
-        service.unary("image", "list", wire.ImageList, self.image_list, scope="any")
-        service.unary("image", "remove", wire.ImageRemove, self.image_remove, scope="any")
+        service.unary("image", "list", wire_images.ImageList, self.image_list, scope="any")
+        service.unary("image", "remove", wire_images.ImageRemove, self.image_remove, scope="any")
 
     async def image_pull(self, context: Context, request: wire.ImagePull, progress: Progress) -> wire.ImagePulled:
         """Answer ``image.pull``."""
@@ -70,16 +71,16 @@ class Handlers:
         found = await self._ensurer.ensure(source, descriptor, lambda news: progress(_layer(news)))
         return wire.ContentLocation(path=str(found.path), size_bytes=found.size_bytes)
 
-    async def image_list(self, context: Context, request: wire.ImageList) -> wire.ImageSummaryPage:
+    async def image_list(self, context: Context, request: wire_images.ImageList) -> wire_images.ImageSummaryPage:
         """Answer ``image.list``."""
         page = await self._names.list(context.namespace, request.after, request.limit)
         described = await self._workers.run(
             None, lambda: [describe(self._content, parse_digest(record.digest)) for record in page.images]
         )
         images = [_summary(record, found) for record, found in zip(page.images, described, strict=True)]
-        return wire.ImageSummaryPage(images=images, next=page.next)
+        return wire_images.ImageSummaryPage(images=images, next=page.next)
 
-    async def image_remove(self, context: Context, request: wire.ImageRemove) -> Empty:
+    async def image_remove(self, context: Context, request: wire_images.ImageRemove) -> Empty:
         """Answer ``image.remove``."""
         await self._names.remove(context.namespace, parse_reference(request.reference))
         return Empty()
@@ -115,8 +116,8 @@ def _resolved(image: Resolved) -> wire.ImageResolved:
     )
 
 
-def _summary(record: ImageRecord, found: ImageContent) -> wire.ImageSummary:
-    return wire.ImageSummary(
+def _summary(record: ImageRecord, found: ImageContent) -> wire_images.ImageSummary:
+    return wire_images.ImageSummary(
         reference=record.reference,
         digest=record.digest,
         platform=found.platform,

@@ -77,43 +77,73 @@ class HttpRegistry:
                     raise DataLoss(f"{step}: {response.endpoint} promised {promised}, but sent {digest}")
             return Document(raw, response.header("Content-Type"), digest)
 
-    def open(self, source: Source, descriptor: Descriptor, cancellation: Cancellation) -> Blob:
+    def open(
+        self,
+        source: Source,
+        descriptor: Descriptor,
+        cancellation: Cancellation,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+    ) -> Blob:
         """See `hythe_distribution.registry.Registry.open`."""
         step = f"fetch {descriptor.digest} from {source}"
         is_document = descriptor.media_type in _DOCUMENTS
         kind = "manifests" if is_document else "blobs"
         accept = descriptor.media_type if is_document else "*/*"
-        response = self._ask(step, "GET", source, f"{kind}/{descriptor.digest}", accept, cancellation)
+        end = descriptor.size_bytes if length is None else offset + length
+        wanted = f"bytes={offset}-{end - 1}" if offset or length is not None else ""
+        response = self._ask(step, "GET", source, f"{kind}/{descriptor.digest}", accept, cancellation, wanted)
         try:
+            if wanted and response.status == 206:
+                if not response.header("Content-Range").startswith(f"bytes {offset}-{end - 1}/"):
+                    raise DataLoss(f"{step}: {response.endpoint} sends another range than was asked for")
+                return Blob(response, offset, True)
             _require_success(step, response, "blob")
             _require_match(step, response, descriptor, is_document)
         except BaseException:
             response.close()
             raise
-        return Blob(response)
+        return Blob(response, 0, False)
 
     def _ask(
-        self, step: str, method: str, source: Source, path: str, accept: str, cancellation: Cancellation
+        self,
+        step: str,
+        method: str,
+        source: Source,
+        path: str,
+        accept: str,
+        cancellation: Cancellation,
+        wanted: str = "",
     ) -> Response:
         """Ask the registry of `source`, with a token if it wants one."""
         registry = endpoint_of(source)
-        response = self._follow(step, method, source, path, accept, cancellation)
+        response = self._follow(step, method, source, path, accept, cancellation, wanted)
         if response.status != 401 or response.endpoint != registry:
             return response
         with response:
             header = response.header("WWW-Authenticate")
             response.read_front(MAX_PROBLEM_BYTES)
         self._tokens.renew(step, source, registry, header, cancellation)
-        return self._follow(step, method, source, path, accept, cancellation)
+        return self._follow(step, method, source, path, accept, cancellation, wanted)
 
     def _follow(
-        self, step: str, method: str, source: Source, path: str, accept: str, cancellation: Cancellation
+        self,
+        step: str,
+        method: str,
+        source: Source,
+        path: str,
+        accept: str,
+        cancellation: Cancellation,
+        wanted: str,
     ) -> Response:
         """Send one request and follow its redirects; the token goes to the registry's own endpoint and nowhere else."""
         registry = endpoint = endpoint_of(source)
         target = f"/v2/{source.repository}/{path}"
         for _ in range(MAX_REDIRECTS + 1):
             headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": f"hythe/{__version__}"}
+            if wanted:
+                headers["Range"] = wanted
             token = self._tokens.token(registry, source.repository) if endpoint == registry else ""
             if token:
                 headers["Authorization"] = f"Bearer {token}"
@@ -130,7 +160,9 @@ class HttpRegistry:
 class Blob:
     """A body of `hythe_distribution.registry.Body`."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, offset: int, ranged: bool) -> None:
+        self.offset = offset
+        self.ranged = ranged
         self._response = response
 
     def readinto(self, buffer: memoryview) -> int:

@@ -155,6 +155,20 @@ async def test_all_who_ask_at_once_share_one_download(bench: Bench) -> None:
     assert len(bench.registry.opened) == 1
 
 
+async def test_ten_pulls_of_one_image_cost_one_download_of_each_blob(bench: Bench) -> None:
+    """However many ask for the same blobs at once, large and small, every byte comes once."""
+    sizes = (7, 999, len(DATA), RULES.parallel_from_bytes, 3 * RULES.parallel_from_bytes)
+    blobs = [bench.registry.serve(SOURCE, bytes([i]) * size) for i, size in enumerate(sizes)]
+    bench.hold()
+    callers = [bench.begin(blob) for _ in range(10) for blob in blobs]
+    await bench.joined(9 * len(blobs))
+    bench.registry.gate.set()
+    assert await asyncio.gather(*callers) == list(sizes) * 10
+    assert bench.registry.served_bytes == sum(sizes)
+    assert bench.counts.outcomes == ["ok"] * len(blobs)
+    assert all(bench.has(blob) for blob in blobs)
+
+
 async def test_late_caller_is_told_where_the_download_stands(bench: Bench) -> None:
     """Who joins in the middle sees the present state at once, not only the next change."""
     wanted = bench.registry.serve(SOURCE, DATA)

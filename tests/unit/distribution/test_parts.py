@@ -106,6 +106,20 @@ async def test_head_that_breaks_while_parts_come_is_gone_on_with(bench: Bench) -
     assert bench.registry.served_bytes == len(LARGE)
 
 
+async def test_server_that_knows_ranges_no_more_gives_the_rest_at_once(bench: Bench) -> None:
+    """When another server answers after a break and sends the whole, that is taken to its end."""
+    wanted = bench.registry.serve(SOURCE, LARGE)
+    bench.registry.breaks_at[0] = deque([2000])
+    bench.hold()
+    caller = bench.begin(wanted)
+    await bench.running(1 + SPARE)
+    bench.registry.knows_ranges = False
+    bench.registry.gate.set()
+    assert await caller == len(LARGE)
+    assert bench.has(wanted)
+    assert bench.registry.asked[-1] == (2000, PART - 2000)
+
+
 async def test_large_blob_left_halfway_goes_on_in_parts(bench: Bench) -> None:
     """Resuming and fetching in parts go together."""
     wanted = bench.registry.serve(SOURCE, LARGE)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
+from hythe import tracing
 from hythe.errors import (
     DataLoss,
     FailedPrecondition,
@@ -206,6 +208,54 @@ async def test_other_source_goes_on_from_the_last_byte(bench: Bench) -> None:
     assert bench.registry.opened[-1] == (str(OTHER), wanted.digest)
     assert bench.registry.asked[-1] == (6000, None)
     assert bench.registry.served_bytes == len(DATA)
+
+
+class Spans(tracing._NoBackend):
+    """Notes attributes and events of spans by their name."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, dict[str, tracing.Value]] = {}
+        self.events: dict[str, list[str]] = {}
+
+    @contextmanager
+    def span(
+        self, name: str, kind: tracing.Kind, attributes: Mapping[str, tracing.Value], parent: Mapping[str, str] | None
+    ) -> Iterator[tracing.Span]:
+        """See `tracing.Backend.span`."""
+        found = self.attributes[name] = dict(attributes)
+        events = self.events[name] = []
+
+        class Noted(tracing._NoSpan):
+            def set(self, key: str, value: tracing.Value) -> None:
+                found[key] = value
+
+            def event(self, name: str, **attributes: tracing.Value) -> None:
+                events.append(name)
+
+        yield Noted()
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    """The spans of this test."""
+    noted, before = Spans(), tracing._backend
+    tracing.install(noted)
+    yield noted
+    tracing.install(before)
+
+
+async def test_trace_says_what_was_resumed_repeated_and_fetched_in_parts(bench: Bench, spans: Spans) -> None:
+    """The span of a download tells why it took as long as it did."""
+    large = DATA * 10
+    wanted = bench.registry.serve(SOURCE, large)
+    leave(bench.content, wanted, b"x" * 7000)
+    bench.registry.breaks_at[7000] = deque([100])
+    await bench.begin(wanted)
+    found = spans.attributes["fetch blob"]
+    assert (found["fetch.resumed_bytes"], found["fetch.retries"]) == (7000, 1)
+    assert int(found["fetch.parts"]) > 0
+    assert spans.events["fetch blob"] == ["retry", "begun anew"]
+    assert "verify and commit" in spans.attributes
 
 
 async def test_foreign_layer_is_refused_until_asked_for(bench: Bench) -> None:

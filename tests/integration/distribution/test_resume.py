@@ -44,7 +44,7 @@ class LargeBlob(Blob):
     """A blob whose digest is computed once."""
 
     @cached_property
-    def digest(self) -> str:  # type: ignore[override]  # it is only read, as there
+    def digest(self) -> str:
         """``sha256:<hex>`` of the bytes."""
         return digest_text(self.data)
 

@@ -6,16 +6,18 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from hythe.digest import digest_of
 from hythe.errors import DataLoss, NotFound, OutOfRange, Unavailable
 from hythe.ports.content import MAX_CHUNK_BYTES
+from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.cancellation import Cancelled
 from hythe_distribution.fetcher import Follower
+from tests.fakes.fetching import DATA, SOURCE, Bench
 from tests.fixtures.waiting import until
-from tests.unit.distribution.test_fetcher import DATA, SOURCE, Bench
 
 
 @pytest.fixture
@@ -69,6 +71,21 @@ async def test_many_readers_of_a_large_blob_all_get_it_whole(bench: Bench) -> No
     bench.registry.gate.set()
     assert await asyncio.gather(*reading) == [large[offset:] for offset in (0, 1, 999, 55_555, len(large))]
     await caller
+
+
+async def test_readers_of_a_directory_lose_nothing_at_the_commit(tmp_path: Path) -> None:
+    """While the file of the ingest is closed and renamed, readers go on from it to the blob."""
+    bench = Bench(DirectoryContent(tmp_path))
+    for i in range(10):
+        data = DATA * 5 + bytes([i])
+        caller, follower = await held(bench, data)
+        others = [bench.fetcher.follow(digest_of(data)) for _ in range(3)]
+        reading = [asyncio.to_thread(read_all, each) for each in (follower, *others) if each is not None]
+        bench.registry.gate.set()
+        assert await asyncio.gather(*reading) == [data] * 4
+        await caller
+        bench.registry.served_bytes = 0
+    await bench.close()
 
 
 async def test_slow_reader_goes_on_after_the_download_has_ended(bench: Bench) -> None:

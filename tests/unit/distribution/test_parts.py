@@ -15,8 +15,8 @@ from hythe.errors import DataLoss, ResourceExhausted, Unavailable
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.fetcher import Rules
 from hythe_distribution.parts import Spares
+from tests.fakes.fetching import RULES, SOURCE, Bench
 from tests.fixtures.waiting import until
-from tests.unit.distribution.test_fetcher import RULES, SOURCE, Bench
 
 LARGE = b"".join(i.to_bytes(4, "big") for i in range(30_000))
 PART = RULES.part_bytes

@@ -23,8 +23,8 @@ from hythe.errors import (
 from hythe.oci import Descriptor
 from hythe.ports.content import Content
 from hythe_distribution.fetcher import Rules
+from tests.fakes.fetching import DATA, OTHER, SOURCE, Bench
 from tests.fixtures.waiting import until
-from tests.unit.distribution.test_fetcher import DATA, OTHER, SOURCE, Bench
 
 FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 URL = "https://elsewhere.example/layer"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 
 from hythe.errors import HytheError
@@ -171,17 +171,15 @@ class Ahead:
             piece = part.buffer[taken : min(filled, taken + MAX_CHUNK_BYTES)]
             write(piece)
             taken += len(piece)
-        self._let_go(self._parts.popleft())
+        part.work.result()
+        self._spares.give(self._parts.popleft().buffer)
         if part.start + taken < part.end:
             self._most -= 1
 
     def close(self) -> None:
-        """Give up what is on its way, and all buffers back."""
+        """Give up what is on its way, and all buffers back; repeating it does nothing."""
         self._forget()
         self._cancellation.cancel()
+        wait([part.work for part in self._parts])
         while self._parts:
-            self._let_go(self._parts.popleft())
-
-    def _let_go(self, part: Part) -> None:
-        part.work.result()
-        self._spares.give(part.buffer)
+            self._spares.give(self._parts.popleft().buffer)

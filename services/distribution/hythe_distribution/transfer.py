@@ -196,7 +196,8 @@ class _Attempt:
             self._answered = True
             if not body.ranged:
                 self._ranges = False
-                end = self._ahead.start
+                self._ahead.close()
+                end = self._size_bytes
             elif length is not None and self._ranges:
                 self._spread(end)
             self._skip(body, offset)

@@ -40,6 +40,7 @@ PARALLEL_CHECKS = 2
 async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block runs; leaving it stops all downloads and keeps what they have brought."""
     content = DirectoryContent(process.settings.root / "content", process.settings.disk_reserve_bytes)
+    content.sweep()
     drop_unfinished_documents(content)
     registry = HttpRegistry(
         credentials=DockerConfig(Path(process.settings.docker_config_text)),

@@ -67,7 +67,8 @@ class Ingest(Protocol):
     def read_back(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset` on of what was written so far; for readers that don't wait for the commit.
 
-        What it returns is not verified yet. Callable from any thread while the ingest is open.
+        What it returns is not verified yet. Callable from any thread; nothing comes once the ingest was committed, aborted
+        or closed.
         """
 
     def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:

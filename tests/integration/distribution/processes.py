@@ -72,6 +72,17 @@ class ServiceProcess:
         process.send_signal(number)
         return process.wait(20)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself and return its exit code."""
+        process, self._process = self._process, None
+        assert process is not None
+        return process.wait(20)
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that it has had in RAM so far, shared libraries included."""
+        [line] = [each for each in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmHWM" in each]
+        return int(line.split()[1]) * 1024
+
     def figures(self) -> str:
         """Return its ``/metrics``."""
         port = json.loads(self._ready.read_text())["metrics_port"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from hythe_distribution.cancellation import Cancellation, Cancelled
@@ -35,3 +37,14 @@ def test_call_taken_back_is_not_made() -> None:
     cancellation.on_cancel(lambda: woken.append("stays"))
     cancellation.cancel()
     assert woken == ["stays"]
+
+
+def test_wait_ends_with_its_time_or_with_the_order() -> None:
+    """A pause takes as long as it should, and no moment longer than the work is wanted."""
+    cancellation = Cancellation()
+    cancellation.wait(0.001)
+    threading.Timer(0.01, cancellation.cancel).start()
+    with pytest.raises(Cancelled):
+        cancellation.wait(3600)
+    with pytest.raises(Cancelled):
+        cancellation.wait(3600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,57 @@ def test_ingest_whose_maker_died_at_birth_is_passed_over(tmp_path: Path) -> None
         ingest.write(DATA)
         ingest.commit(DIGEST, len(DATA))
     assert content.info(DIGEST).size_bytes == len(DATA)
+
+
+def test_sweep_removes_what_nobody_can_go_on_with(tmp_path: Path) -> None:
+    """Ingests that a killed process had not made, or not removed, to the end go; what can be resumed stays."""
+    content = DirectoryContent(tmp_path)
+    with content.open_ingest("left", total_bytes=9) as ingest:
+        ingest.write(b"abc")
+    ingests = tmp_path / "ingest"
+    (ingests / "made").mkdir()
+    (ingests / "made" / "data").touch()
+    (ingests / "removed").mkdir()
+    (ingests / "removed" / "ref").write_text("gone")
+    content.sweep()
+    assert [path.name for path in ingests.iterdir()] == [hashlib.sha256(b"left").hexdigest()]
+    assert content.status("left").offset == 3
+
+
+def test_ingest_taken_up_again_needs_room_only_for_the_rest(tiny_disk: Path) -> None:
+    """What is on the disk already doesn't have to fit a second time."""
+    content = DirectoryContent(tiny_disk)
+    with content.open_ingest("large", total_bytes=800_000) as ingest:
+        ingest.write(bytes(500_000))
+    with pytest.raises(ResourceExhausted):
+        content.open_ingest("other", total_bytes=800_000, resume=True)
+    with content.open_ingest("large", total_bytes=800_000, resume=True) as ingest:
+        assert ingest.offset == 500_000
+
+
+def test_ingest_is_listed_rightly_at_every_moment(tmp_path: Path) -> None:
+    """Whoever lists ingests while one is opened, written and closed again and again never sees a wrong one."""
+    content = DirectoryContent(tmp_path)
+    with content.open_ingest("busy", total_bytes=1 << 20) as ingest:
+        ingest.write(b"x")
+    ended = threading.Event()
+
+    def write() -> None:
+        for _ in range(100):
+            with content.open_ingest("busy", total_bytes=1 << 20, resume=True) as ingest:
+                ingest.write(b"x")
+        ended.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    offsets = []
+    while not ended.is_set():
+        [status] = content.ingests()
+        assert (status.reference, status.total_bytes) == ("busy", 1 << 20)
+        offsets.append(status.offset)
+    writer.join()
+    assert offsets == sorted(offsets)
+    assert content.status("busy").offset == 101
 
 
 def test_foreign_files_among_the_blobs_are_passed_over(tmp_path: Path) -> None:

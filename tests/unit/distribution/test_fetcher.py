@@ -10,106 +10,10 @@ import pytest
 from hythe.digest import digest_of
 from hythe.errors import DataLoss, NotFound, Unavailable
 from hythe.oci import Descriptor
-from hythe_distribution.adapters.memory_store import MemoryContent
-from hythe_distribution.fetcher import BlobProgress, Fetcher, Rules
-from hythe_distribution.hosts import Source
-from hythe_distribution.workers import Workers
-from tests.fakes.gated_registry import GatedRegistry
+from hythe_distribution.fetcher import BlobProgress
+from tests.fakes.fetching import DATA, DOWNLOADS, OTHER, RULES, SOURCE, Bench
+from tests.fakes.fetching import Counts as Counts
 from tests.fixtures.waiting import eventually_async
-
-SOURCE = Source("a.example", "app")
-OTHER = Source("b.example", "app")
-DATA = b"0123456789" * 1000
-DOWNLOADS = 2
-RULES = Rules(first_wait_s=0.001, parallel_from_bytes=50_000, part_bytes=5_000, stretch_bytes=20_000)
-
-
-class Counts:
-    """A body of `hythe_distribution.fetcher.Figures` that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.outcomes: list[str] = []
-        self.size_bytes = 0
-        self.joins = 0
-        self.hits = 0
-        self.resumed_bytes = 0
-        self.retries = 0
-        self.part_count = 0
-
-    def started(self) -> None:
-        """Count a download."""
-        self.in_flight += 1
-
-    def ended(self, outcome: str, size_bytes: int, elapsed_s: float) -> None:
-        """Keep its outcome."""
-        self.in_flight -= 1
-        self.outcomes.append(outcome)
-        self.size_bytes += size_bytes
-
-    def joined(self) -> None:
-        """Count a join."""
-        self.joins += 1
-
-    def hit(self) -> None:
-        """Count a hit."""
-        self.hits += 1
-
-    def resumed(self, size_bytes: int) -> None:
-        """Count what was not fetched again."""
-        self.resumed_bytes += size_bytes
-
-    def retried(self) -> None:
-        """Count a retry."""
-        self.retries += 1
-
-    def parts(self, count: int) -> None:
-        """Count parts."""
-        self.part_count += count
-
-
-class Bench:
-    """A fetcher with all that it works with."""
-
-    def __init__(self) -> None:
-        self.registry = GatedRegistry()
-        self.content = MemoryContent()
-        self.counts = Counts()
-        self.downloads = Workers("download", DOWNLOADS)
-        self.questions = Workers("question", 2)
-        self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, self.counts, RULES)
-        self.seen: list[BlobProgress] = []
-
-    def hold(self) -> None:
-        """Make downloads wait after their first chunk."""
-        self.registry.gate.clear()
-
-    def begin(self, descriptor: Descriptor, source: Source = SOURCE) -> asyncio.Task[int]:
-        """Ask for a blob in a task."""
-        return asyncio.create_task(self.fetcher.ensure(source, descriptor, self.seen.append))
-
-    async def running(self, count: int = 1) -> None:
-        """Wait until `count` downloads run."""
-
-        async def reached() -> bool:
-            return self.registry.running == count
-
-        await eventually_async(reached, what=f"{count} downloads run")
-
-    async def joined(self, count: int) -> None:
-        """Wait until `count` callers have joined a download."""
-
-        async def reached() -> bool:
-            return self.counts.joins == count
-
-        await eventually_async(reached, what=f"{count} callers join")
-
-    def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether the blob can be read."""
-        try:
-            return b"".join(self.content.read(descriptor.digest)) != b""
-        except NotFound:
-            return False
 
 
 @pytest.fixture
@@ -117,11 +21,7 @@ async def bench() -> AsyncIterator[Bench]:
     """A fetcher on an in-memory store and registry."""
     made = Bench()
     yield made
-    await made.fetcher.close()
-    made.downloads.close()
-    made.questions.close()
-    assert made.counts.in_flight == 0
-    assert made.registry.running == 0
+    await made.close()
 
 
 async def test_missing_blob_is_fetched_and_present_one_is_not(bench: Bench) -> None:
@@ -148,6 +48,17 @@ async def test_all_who_ask_at_once_share_one_download(bench: Bench) -> None:
     bench.registry.gate.set()
     assert await asyncio.gather(*callers) == [len(DATA)] * 10
     assert len(bench.registry.opened) == 1
+
+
+async def test_ten_pulls_of_one_image_cost_one_download_of_each_blob(bench: Bench) -> None:
+    """However many ask for the same blobs at once, large and small, every byte comes once."""
+    sizes = (7, 999, len(DATA), RULES.parallel_from_bytes, 3 * RULES.parallel_from_bytes)
+    blobs = [bench.registry.serve(SOURCE, bytes([i]) * size) for i, size in enumerate(sizes)]
+    await asyncio.gather(*(bench.begin(blob) for _ in range(10) for blob in blobs))
+    assert bench.counts.joins + bench.counts.hits == 9 * len(blobs)
+    assert bench.registry.served_bytes == sum(sizes)
+    assert bench.counts.outcomes == ["ok"] * len(blobs)
+    assert all(bench.has(blob) for blob in blobs)
 
 
 async def test_late_caller_is_told_where_the_download_stands(bench: Bench) -> None:

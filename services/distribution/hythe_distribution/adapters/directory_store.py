@@ -205,4 +205,6 @@ def _status(directory: Path) -> IngestStatus | None:
         total_bytes = int(total.read_text()) if total.exists() else None
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return IngestStatus(reference, data.st_size, total_bytes, int(started.timestamp() * 1e9), data.st_mtime_ns)
+    started_ns = int(started.timestamp() * 1e9)
+    updated_ns = max(started_ns, data.st_mtime_ns)  # the kernel's clock for files goes in ticks of some milliseconds
+    return IngestStatus(reference, data.st_size, total_bytes, started_ns, updated_ns)

@@ -145,6 +145,14 @@ def test_redirect_of_what_is_sent_is_left_to_the_caller(asking: Asking, taking: 
 
 def test_server_that_refuses_a_body_before_it_has_it_is_heard(asking: Asking) -> None:
     """A registry that says 413 and closes is understood, although the body could not be sent to its end."""
+    closed = threading.Event()
+
+    def parts() -> Iterator[bytes]:
+        yield b"x" * 65536
+        assert closed.wait(5)
+        for _ in range(15):
+            yield b"x" * 65536
+
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def refuse() -> None:
@@ -152,20 +160,14 @@ def test_server_that_refuses_a_body_before_it_has_it_is_heard(asking: Asking) ->
             with connection:
                 connection.recv(1000)
                 connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(1 << 16):
-                    if done.is_set():
-                        break
+            closed.set()
 
-        done = threading.Event()
         thread = threading.Thread(target=refuse)
         thread.start()
         source = Source(f"127.0.0.1:{server.getsockname()[1]}", "app")
-        parts = (b"x" * 65536 for _ in range(16))
-        with asking.ask("push", "PUT", source, "x", NEVER, body=parts, body_bytes=1 << 20) as response:
+        with asking.ask("push", "PUT", source, "x", NEVER, body=parts(), body_bytes=1 << 20) as response:
             assert response.status == 413
             assert response.read_front(10) == b"no!"
-        done.set()
         thread.join()
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from hythe import __version__
 from hythe.errors import FailedPrecondition, HytheError, Unavailable
+from hythe_distribution.adapters.registry.calls import SAFE, Call, call_of, merged
 from hythe_distribution.adapters.registry.connections import Pool, Route
 from hythe_distribution.adapters.registry.exchange import Outgoing, exchange
 from hythe_distribution.adapters.registry.logins import Authorization, Logins
@@ -19,12 +18,10 @@ from hythe_distribution.breaker import Breaker
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Endpoint, Source, redirected
 from hythe_distribution.mirrors import Capability, Entry, Server, servers_of
-from hythe_distribution.retry import TRIES
 
 MAX_REDIRECTS = 5
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_SAFE = ("GET", "HEAD")
 
 
 class HostsFiles(Protocol):
@@ -36,24 +33,6 @@ class HostsFiles(Protocol):
         Raises:
             FailedPrecondition: what is said cannot be understood.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A request before it is known which server gets it."""
-
-    step: str
-    method: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | Iterator[bytes] | None = field(repr=False)
-    repeatable: bool
-    retry_statuses: bool
-    cancellation: Cancellation = field(repr=False)
-
-    @property
-    def sends(self) -> int:
-        """How often it may be sent."""
-        return TRIES if self.repeatable and not isinstance(self.body, Iterator) else 1
 
 
 class Asking:
@@ -108,7 +87,7 @@ class Asking:
             ResourceExhausted: it asks to wait for more than 30 s.
             Cancelled: the cancellation came first.
         """
-        call = _call(step, method, cancellation, accept, headers, body, body_bytes, repeatable, retry_statuses)
+        call = call_of(step, method, cancellation, accept, headers, body, body_bytes, repeatable, retry_statuses)
         servers = self._servers(step, source, capability)
         for server in servers[:-1]:
             if self._breaker.allows(server.endpoint):
@@ -147,7 +126,7 @@ class Asking:
             PermissionDenied, Unavailable: the location is refused, see `redirected`.
             HytheError: as for `ask`.
         """
-        call = _call(step, method, cancellation, accept, headers, body, body_bytes, repeatable, retry_statuses)
+        call = call_of(step, method, cancellation, accept, headers, body, body_bytes, repeatable, retry_statuses)
         endpoint, target = redirected(step, origin, "/", location)
         servers = self._servers(step, source, capability)
         server = next((each for each in servers if each.endpoint == endpoint), None)
@@ -164,7 +143,7 @@ class Asking:
         Raises:
             Unavailable, FailedPrecondition, PermissionDenied, ResourceExhausted, Cancelled: as for `ask`.
         """
-        call = _call(step, "GET", cancellation, "*/*", headers, None, None, None, True)
+        call = call_of(step, "GET", cancellation, "*/*", headers, None, None, None, True)
         return self._repeat(call, None, None, route, target, call.sends)
 
     def ask_api(self, step: str, source: Source, authorization: Authorization, cancellation: Cancellation) -> Response:
@@ -174,10 +153,10 @@ class Asking:
             Unavailable, FailedPrecondition, PermissionDenied, ResourceExhausted, Cancelled: as for `ask`.
         """
         server = self._own_server(source)
-        call = _call(step, "GET", cancellation, "*/*", None, None, None, None, True)
+        call = call_of(step, "GET", cancellation, "*/*", None, None, None, None, True)
         route, target = _route(server), f"{server.base}/"
         given = {"Authorization": authorization.value} if authorization.value else {}
-        headers = _merged(call.headers, dict(server.headers), given)
+        headers = merged(call.headers, dict(server.headers), given)
 
         def send(resends: int) -> Response:
             return self._send(call, headers, authorization.secrets, route, target, resends)
@@ -214,7 +193,7 @@ class Asking:
             self._pool.check(_route(server))
         return able
 
-    def _try(self, call: _Call, server: Server, asker: Asker, target: str) -> Response | None:
+    def _try(self, call: Call, server: Server, asker: Asker, target: str) -> Response | None:
         """Return the good answer of a server that others come after, or None."""
         try:
             response = self._ask_server(call, server, asker, target, 1)
@@ -226,7 +205,7 @@ class Asking:
         response.drop()
         return None
 
-    def _ask_server(self, call: _Call, server: Server, asker: Asker, target: str, sends: int) -> Response:
+    def _ask_server(self, call: Call, server: Server, asker: Asker, target: str, sends: int) -> Response:
         """Ask one server, and once more with the authorization that it wants."""
         route = _route(server)
         response = self._repeat(call, server, asker, route, target, sends)
@@ -241,7 +220,7 @@ class Asking:
         return self._repeat(call, server, asker, route, target, sends)
 
     def _repeat(
-        self, call: _Call, server: Server | None, asker: Asker | None, route: Route, target: str, sends: int
+        self, call: Call, server: Server | None, asker: Asker | None, route: Route, target: str, sends: int
     ) -> Response:
         def send(resends: int) -> Response:
             return self._follow(call, server, asker, route, target, resends)
@@ -249,7 +228,7 @@ class Asking:
         return repeat(call.step, send, call.cancellation, tries=sends, statuses=call.retry_statuses)
 
     def _follow(
-        self, call: _Call, server: Server | None, asker: Asker | None, route: Route, target: str, resends: int
+        self, call: Call, server: Server | None, asker: Asker | None, route: Route, target: str, resends: int
     ) -> Response:
         """Send one request and follow its redirects; what is meant for `server` goes to its endpoint and nowhere else."""
         first, endpoint = route, route.endpoint
@@ -257,20 +236,20 @@ class Asking:
             if server is not None and asker is not None and endpoint == server.endpoint:
                 authorization = self._logins.authorization(asker)
                 headers = {"Authorization": authorization.value} if authorization.value else {}
-                headers = _merged(call.headers, headers, dict(server.headers))
+                headers = merged(call.headers, headers, dict(server.headers))
                 secrets = (*authorization.secrets, *(value for _, value in server.headers))
                 response = self._send_watched(call, headers, secrets, first, target, resends)
             else:
                 response = self._send(call, call.headers, (), first.to(endpoint), target, resends)
             location = response.header("Location")
-            if call.method not in _SAFE or response.status not in _REDIRECTS or not location:
+            if call.method not in SAFE or response.status not in _REDIRECTS or not location:
                 return response
             response.drop()
             endpoint, target = redirected(call.step, endpoint, target, location)
         raise Unavailable(f"{call.step}: {route.endpoint} redirects more than {MAX_REDIRECTS} times")
 
     def _send_watched(
-        self, call: _Call, headers: Mapping[str, str], secrets: tuple[str, ...], route: Route, target: str, resends: int
+        self, call: Call, headers: Mapping[str, str], secrets: tuple[str, ...], route: Route, target: str, resends: int
     ) -> Response:
         """Send, and note for all pulls whether the server can be reached."""
         try:
@@ -283,28 +262,10 @@ class Asking:
         return response
 
     def _send(
-        self, call: _Call, headers: Mapping[str, str], secrets: tuple[str, ...], route: Route, target: str, resends: int
+        self, call: Call, headers: Mapping[str, str], secrets: tuple[str, ...], route: Route, target: str, resends: int
     ) -> Response:
         request = Outgoing(call.step, call.method, target, headers, call.body, call.repeatable, resends, secrets)
         return exchange(self._pool, route, request, call.cancellation)
-
-
-def _call(
-    step: str,
-    method: str,
-    cancellation: Cancellation,
-    accept: str,
-    headers: Mapping[str, str] | None,
-    body: bytes | Iterator[bytes] | None,
-    body_bytes: int | None,
-    repeatable: bool | None,
-    retry_statuses: bool,
-) -> _Call:
-    always = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": f"hythe/{__version__}"}
-    if body_bytes is not None:
-        always["Content-Length"] = str(body_bytes)
-    safe = method in _SAFE if repeatable is None else repeatable
-    return _Call(step, method, {**always, **(headers or {})}, body, safe, retry_statuses, cancellation)
 
 
 def _route(server: Server) -> Route:
@@ -318,11 +279,3 @@ def _asker(server: Server, source: Source, actions: tuple[str, ...], mount_from:
 
 def _has_authorization(server: Server) -> bool:
     return any(name.lower() == "authorization" for name, _ in server.headers)
-
-
-def _merged(*headers: Mapping[str, str]) -> dict[str, str]:
-    """Return all headers; of two with the same name, in whatever case, the later one counts."""
-    merged: dict[str, tuple[str, str]] = {}
-    for each in headers:
-        merged.update({name.lower(): (name, value) for name, value in each.items()})
-    return dict(merged.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -74,7 +75,7 @@ def exchange(pool: Pool, route: Route, request: Outgoing, cancellation: Cancella
 def _send_kept(pool: Pool, kept: Connection, request: Outgoing, cancellation: Cancellation) -> Response | None:
     try:
         return _send(pool, kept, request, cancellation)
-    except ConnectionError:
+    except (ConnectionError, ssl.SSLEOFError):
         cancellation.check()
         if request.once:
             raise

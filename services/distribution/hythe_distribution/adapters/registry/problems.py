@@ -116,7 +116,8 @@ def was_silent(error: HytheError) -> bool:
 def was_unreachable(error: HytheError) -> bool:
     """Tell whether an error of `connecting` says that there is no way to the server, or no word from it."""
     cause = error.__cause__
-    return isinstance(cause, OSError) and not isinstance(cause, ConnectionResetError | BrokenPipeError)
+    lost = isinstance(cause, ConnectionResetError | BrokenPipeError)
+    return isinstance(error, Unavailable) and isinstance(cause, OSError) and not lost
 
 
 def refusal(step: str, endpoint: Endpoint, status: int, body: bytes, kind: Kind) -> HytheError:

@@ -27,7 +27,11 @@ class Refetcher:
         """See `Refetch`: asked for as a blob, and where there is none of that digest, as a manifest."""
         wanted = Descriptor(_ANY_BLOB, digest, size_bytes)
         work = asyncio.run_coroutine_threadsafe(self._fetcher.ensure(source, wanted, lambda news: None), self._loop)
-        forget = cancellation.on_cancel(work.cancel)
+
+        def give_up() -> None:
+            work.cancel()
+
+        forget = cancellation.on_cancel(give_up)
         try:
             work.result()
         except NotFound:

@@ -163,7 +163,7 @@ class _Server(ThreadingHTTPServer):
         if closing:
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)  # type: ignore[arg-type]
+        super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
         """Close a connection that is done with."""

@@ -17,6 +17,11 @@ class Verifier:
         self._hasher = hashlib.sha256()
         self.seen_bytes = 0
 
+    @property
+    def digest(self) -> Digest:
+        """The digest of all bytes seen so far."""
+        return Digest(self._hasher.hexdigest())
+
     def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 

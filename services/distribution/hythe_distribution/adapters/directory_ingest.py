@@ -84,8 +84,14 @@ class DirectoryIngest:
             self._drop()
             raise
 
-    def commit(self, expected: Digest, size_bytes: int) -> BlobInfo:
+    def read_back(self, offset: int, length: int) -> bytes:
+        """See `hythe.ports.content.Ingest.read_back`."""
+        return os.pread(self._fd, length, offset)
+
+    def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:
         """See `hythe.ports.content.Ingest.commit`."""
+        expected = expected or self._verifier.digest
+        size_bytes = self.offset if size_bytes is None else size_bytes
         target = self._blobs / expected.hex
         try:
             self._verifier.check(expected, size_bytes)

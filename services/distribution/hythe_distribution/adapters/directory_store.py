@@ -83,6 +83,11 @@ class DirectoryContent:
         self.info(digest)
         return self._path(digest)
 
+    def presign(self, digest: Digest, lifetime_s: float) -> str | None:
+        """See `hythe.ports.content.Content.presign`; a directory serves nobody."""
+        self.info(digest)
+        return None
+
     def walk(self) -> Iterator[BlobInfo]:
         """See `hythe.ports.content.Content.walk`."""
         with os.scandir(self._blobs) as entries:

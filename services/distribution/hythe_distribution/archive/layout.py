@@ -1,0 +1,57 @@
+"""The OCI image layout: ``oci-layout``, ``index.json`` and blobs by digest, with Docker's ``manifest.json`` beside it or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hythe.digest import Digest
+from hythe.errors import InvalidArgument
+from hythe.oci import Index, Manifest, parse_document
+from hythe.oci.fields import load_object
+from hythe.oci.media_types import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX
+from hythe_distribution.archive.docker import repo_tags
+from hythe_distribution.archive.graph import Walk
+from hythe_distribution.archive.intake import Holdings
+from hythe_distribution.archive.roots import Root, annotated
+
+LAYOUT_FILE = "oci-layout"
+INDEX_FILE = "index.json"
+LAYOUT_VERSION = "1.0.0"
+
+
+def is_layout(holdings: Holdings) -> bool:
+    """Tell whether an archive says that it is an OCI layout."""
+    return LAYOUT_FILE in holdings.documents and INDEX_FILE in holdings.documents
+
+
+def layout_roots(holdings: Holdings, walk: Walk) -> tuple[Root, ...]:
+    """Return the images of an OCI layout in their order; Docker's ``manifest.json`` adds the names that it knows.
+
+    Raises:
+        InvalidArgument: another version of the layout, a broken document, or no image in it. Entries of types that are
+            no image are passed over.
+
+    Spec: OCI image-spec, "Image Layout Specification".
+    """
+    version = load_object(holdings.documents[LAYOUT_FILE], LAYOUT_FILE).text("imageLayoutVersion")
+    if version != LAYOUT_VERSION:
+        raise InvalidArgument(
+            f"import archive: OCI layout of version {version[:20]!r}, only {LAYOUT_VERSION} is supported"
+        )
+    index = parse_document(holdings.documents[INDEX_FILE], OCI_INDEX)
+    assert isinstance(index, Index)
+    roots = [annotated(entry) for entry in index.manifests if entry.media_type in INDEX_TYPES | MANIFEST_TYPES]
+    if not roots:
+        raise InvalidArgument("import archive: its index.json names no image")
+    tags = repo_tags(holdings)
+    if not tags:
+        return tuple(roots)
+    return tuple(replace(root, names=(*root.names, *tags.get(_config(root, walk), ()))) for root in roots)
+
+
+def _config(root: Root, walk: Walk) -> Digest | None:
+    """Return the digest of the config by which Docker's list knows a root; of an index, none."""
+    if root.target.media_type in INDEX_TYPES:
+        return None
+    document = walk.document(root.target)
+    return document.config.digest if isinstance(document, Manifest) else None

@@ -27,13 +27,13 @@ def is_docker_archive(holdings: Holdings) -> bool:
     return holdings.documents.get(LIST_FILE, b"").lstrip()[:1] == b"["
 
 
-def repo_tags(holdings: Holdings) -> Mapping[Digest | None, tuple[Reference, ...]]:
+def repo_tags(holdings: Holdings) -> Mapping[Digest, tuple[Reference, ...]]:
     """Return the names in Docker's list, if there is one, by the digest of the image's config.
 
     Raises:
         InvalidArgument: the list is broken, or names files that aren't in the archive.
     """
-    found: dict[Digest | None, tuple[Reference, ...]] = {}
+    found: dict[Digest, tuple[Reference, ...]] = {}
     for item in _images(holdings) if is_docker_archive(holdings) else ():
         config = holdings.find(item.text("Config"), "image config").digest
         found[config] = (*found.get(config, ()), *_names(item))

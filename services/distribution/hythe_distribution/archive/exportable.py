@@ -13,6 +13,7 @@ from hythe.oci.media_types import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
 from hythe.oci.platform import preference
 from hythe.ports.content import Content
 from hythe.reference import Reference
+from hythe_distribution.archive.roots import plain
 from hythe_distribution.documents import read_document
 
 MAX_NESTED_INDEXES = 3
@@ -100,14 +101,14 @@ class _Planner:
                     f"{self._what}: a docker-archive holds one platform", next_step="choose one, or the format oci"
                 )
             self._add_index(target, document, 0)
-            return ExportedImage(reference, _plain(target), None)
+            return ExportedImage(reference, plain(target), None)
         self._add_manifest(target, document)
         is_image = document.config.media_type in CONFIG_TYPES
         if is_image:
             self._check_platform(document)
         elif self._options.format == "docker":
             raise InvalidArgument(f"{self._what}: it is no container image, which is all that a docker-archive holds")
-        return ExportedImage(reference, _plain(target), document if is_image else None)
+        return ExportedImage(reference, plain(target), document if is_image else None)
 
     def _document(self, target: Descriptor) -> Manifest | Index:
         self._check(target, "index" if target.media_type in INDEX_TYPES else "manifest")
@@ -168,8 +169,3 @@ class _Planner:
                 next_step=f"choose --platform {found}, or an image for {wanted}",
                 details={"kind": "platform"},
             )
-
-
-def _plain(target: Descriptor) -> Descriptor:
-    """Return a descriptor without what an index said beside it: names and platform are the archive's to say."""
-    return Descriptor(target.media_type, target.digest, target.size_bytes)

@@ -16,7 +16,7 @@ from hythe_distribution.documents import read_document
 from hythe_distribution.records import Publication
 
 MAX_NESTED_INDEXES = 3
-MAX_REFERENCES = 100_000
+MAX_REFERENCES = 50_000
 """Most blobs that all documents of an archive name together, each time counted: it bounds the labels held in memory."""
 
 
@@ -93,6 +93,19 @@ class Walk:
         if raw is None:
             raise InvalidArgument(f"import archive: manifest {target.digest} is not in it")
         return parse_document(raw, target.media_type)
+
+    def configs(self, target: Descriptor) -> frozenset[Digest]:
+        """Return the digests of the configs of an image, by which Docker knows it: one, or of an index all that are here.
+
+        Raises:
+            InvalidArgument, DataLoss: as for `document`.
+        """
+        document = self.document(target)
+        if isinstance(document, Manifest):
+            return frozenset({document.config.digest})
+        children = [child for child in document.manifests if child.media_type in MANIFEST_TYPES and self._has(child)]
+        found = (self.document(child) for child in children)
+        return frozenset(manifest.config.digest for manifest in found if isinstance(manifest, Manifest))
 
     def _tree(self, target: Descriptor, depth: int) -> Tree:
         if depth > MAX_NESTED_INDEXES:

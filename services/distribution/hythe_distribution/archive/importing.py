@@ -18,7 +18,7 @@ from hythe_distribution.archive.docker import docker_roots, is_docker_archive
 from hythe_distribution.archive.graph import Walk
 from hythe_distribution.archive.intake import Holdings, take_in
 from hythe_distribution.archive.layout import is_layout, layout_roots
-from hythe_distribution.archive.roots import Root, settle_names
+from hythe_distribution.archive.roots import Root, plain, settle_names
 from hythe_distribution.archive.source import Source
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.records import Publication
@@ -132,7 +132,7 @@ def _images(roots: Sequence[Root]) -> tuple[ImportedImage, ...]:
     named = {root.target.digest for root in roots if root.names}
     for root in roots:
         for name in root.names:
-            found[ImportedImage(name, root.target)] = None
+            found[ImportedImage(name, plain(root.target))] = None
         if root.target.digest not in named:
-            found[ImportedImage(None, root.target)] = None
+            found[ImportedImage(None, plain(root.target))] = None
     return tuple(found)

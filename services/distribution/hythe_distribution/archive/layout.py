@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from hythe.digest import Digest
 from hythe.errors import InvalidArgument
-from hythe.oci import Index, Manifest, parse_document
+from hythe.oci import Index, parse_document
 from hythe.oci.fields import load_object
 from hythe.oci.media_types import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX
+from hythe.reference import Reference
 from hythe_distribution.archive.docker import repo_tags
 from hythe_distribution.archive.graph import Walk
 from hythe_distribution.archive.intake import Holdings
@@ -46,12 +48,8 @@ def layout_roots(holdings: Holdings, walk: Walk) -> tuple[Root, ...]:
     tags = repo_tags(holdings)
     if not tags:
         return tuple(roots)
-    return tuple(replace(root, names=(*root.names, *tags.get(_config(root, walk), ()))) for root in roots)
+    return tuple(replace(root, names=(*root.names, *_known_as(walk.configs(root.target), tags))) for root in roots)
 
 
-def _config(root: Root, walk: Walk) -> Digest | None:
-    """Return the digest of the config by which Docker's list knows a root; of an index, none."""
-    if root.target.media_type in INDEX_TYPES:
-        return None
-    document = walk.document(root.target)
-    return document.config.digest if isinstance(document, Manifest) else None
+def _known_as(configs: frozenset[Digest], tags: Mapping[Digest, tuple[Reference, ...]]) -> tuple[Reference, ...]:
+    return tuple(name for config, names in tags.items() if config in configs for name in names)

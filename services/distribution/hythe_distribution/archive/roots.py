@@ -30,6 +30,11 @@ class Root:
     labels: Mapping[Digest, Mapping[str, str]] = field(default_factory=dict, hash=False)
 
 
+def plain(target: Descriptor) -> Descriptor:
+    """Return a descriptor without what the document that it stands in says beside type, digest and size."""
+    return Descriptor(target.media_type, target.digest, target.size_bytes)
+
+
 def annotated(target: Descriptor) -> Root:
     """Return the root that an entry of an ``index.json`` means, named by its annotations.
 

@@ -1,0 +1,302 @@
+"""Archives that are broken, cut off or meant to do harm: each is refused in words, and nothing is left half written."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hythe.errors import DataLoss, HytheError, InvalidArgument, ResourceExhausted
+from hythe_distribution.adapters.directory_store import DirectoryContent
+from hythe_distribution.adapters.memory_store import MemoryContent
+from hythe_distribution.archive.importing import ImportOptions, import_archive
+from hythe_distribution.cancellation import Cancellation, Cancelled
+from scripts.lab.images import Image, ImageBuilder, Layer, encode, index
+from tests.fakes.archives import aci, aci_manifest, blob_path, docker_archive, link, oci_layout, tar_of
+
+MIB = 1 << 20
+
+
+def an_image() -> Image:
+    """Return an image of two layers, the second of them a plain tar."""
+    return ImageBuilder().layer(Layer().file("a", b"data")).layer(Layer().file("b"), "none").build()
+
+
+def refuse(archive: bytes | io.RawIOBase, kind: type[HytheError] = InvalidArgument) -> str:
+    """Import what must be refused with an error of just this class, check that no ingest is left, return the message."""
+    content = MemoryContent()
+    stream = io.BytesIO(archive) if isinstance(archive, bytes) else archive
+    with pytest.raises(kind) as caught:
+        import_archive(stream, content, ImportOptions())  # type: ignore[arg-type]  # it only needs read()
+    assert type(caught.value) is kind
+    assert not list(content.ingests())
+    return caught.value.whole
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
+    """Return an entry without data."""
+    made = tarfile.TarInfo(name)
+    made.type = kind
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+def sealed(block: bytearray) -> bytes:
+    """Return a header with its checksum made right."""
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def header_with(start: int, field: bytes) -> bytes:
+    """Return an archive of one header in which bytes from `start` on are `field`, with the right checksum."""
+    block = bytearray(entry("blob").tobuf(tarfile.USTAR_FORMAT))
+    block[start : start + len(field)] = field
+    return sealed(block) + bytes(1024)
+
+
+def extended(records: bytes, name: bytes = b"x") -> bytes:
+    """Return an archive whose one entry has the pax header `records`."""
+    pax = entry("pax", b"x", size=len(records)).tobuf(tarfile.USTAR_FORMAT)
+    return pax + records + bytes(-len(records) % 512) + header_with(0, name)
+
+
+def record(key: bytes, value: bytes) -> bytes:
+    """Return one pax record."""
+    body = b" " + key + b"=" + value + b"\n"
+    length = len(body) + 2
+    return str(length).encode() + body
+
+
+class Endless(io.RawIOBase):
+    """A stream that never ends: `start`, then `again` for ever."""
+
+    def __init__(self, start: bytes, again: bytes) -> None:
+        self._start, self._again = start, again
+        self.given = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece."""
+        piece, self._start = self._start or self._again, b""
+        self.given += len(piece)
+        return piece
+
+
+@pytest.mark.parametrize(
+    ("archive", "text"),
+    [
+        (tar_of({"/etc/passwd": b""}), "absolute name"),
+        (tar_of({"../../etc/passwd": b""}), "leaves the archive"),
+        (tar_of({"a/../../b": b""}), "leaves the archive"),
+        (tar_of({}, link("x", "../../etc/passwd")), "points out of the archive"),
+        (tar_of({}, link("x", "/etc/passwd")), "points out of the archive"),
+        (tar_of({}, link("x", "../up", hard=True)), "points out of the archive"),
+        (tar_of({}, entry("x", tarfile.CHRTYPE)), "a device or a pipe"),
+        (tar_of({}, entry("x", tarfile.BLKTYPE)), "a device or a pipe"),
+        (tar_of({}, entry("x", tarfile.FIFOTYPE)), "a device or a pipe"),
+        (tar_of({"a": b"1"}, entry("./a")), "'a' is in it twice"),
+        (tar_of({}, entry("index.json", size=0), entry("index.json")), "'index.json' is in it twice"),
+        (tar_of({}, link("a", "b"), entry("a")), "'a' is in it twice"),
+        (tar_of({"new\nline": b""}), "not printable"),
+        (header_with(0, b"\xff\xfe"), "not UTF-8"),
+        (header_with(124, b"\xff" * 12), "size is below 0"),
+        (header_with(124, b"\x80" + b"\x7f" * 11), "beyond all bounds"),
+        (header_with(124, b"00000000009\0"), "no octal number"),
+        (header_with(156, b"S"), "sparse or of unknown type"),
+        (header_with(156, b"Z"), "sparse or of unknown type"),
+        (header_with(108, b"\x80" + b"\x7f" * 7), "beyond all bounds"),
+        (extended(record(b"path", b"../x")), "leaves the archive"),
+        (extended(record(b"path", b"a\0b")), "NUL"),
+        (extended(b"99 path=x\n"), "pax record at byte 0 of its header is malformed"),
+        (extended(b"path=x\n"), "pax record at byte 0 of its header is malformed"),
+        (extended(record(b"size", b"-123")), "pax record size '-123' is no number"),
+        (extended(record(b"size", b"9" * 18)), "beyond all bounds"),
+        (extended(record(b"GNU.sparse.major", b"1")), "sparse"),
+        (extended(record(b"mtime", b"soon")), "is no time"),
+        (tar_of({"a" * 5000: b""}), "more than 4095 bytes"),
+        (tar_of({}, entry("x", b"x", size=2 * MIB)), "extension header of 2097152 bytes"),
+        (tar_of({}, entry("x", b"L", size=2 * MIB)), "extension header of 2097152 bytes"),
+        (tar_of({}, entry("manifest.json", size=5 * MIB)), "manifest.json has 5242880 bytes, more than 4194304"),
+        (b"no archive at all, but long enough for a header" * 20, "it is no tar archive"),
+        (b"", "it is empty"),
+        (tar_of({})[:512] + tar_of({"a": b""}), "data after a block of zeros"),
+        (tar_of({"a": b""}), "it holds neither oci-layout"),
+        (tar_of({"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}), "it holds neither oci-layout"),
+        (tar_of({"oci-layout": b'{"imageLayoutVersion":"2"}', "index.json": b"{}"}), "version '2'"),
+        (tar_of({"manifest.json": b"[]"}), "lists 0 images"),
+        (tar_of({"manifest.json": b"[1]"}), "is not an object"),
+        (tar_of({"manifest.json": b"[" * 100_000}), "not JSON"),
+        (tar_of({"manifest.json": b'{"schemaVersion":1,"fsLayers":[]}'}), "schema 1"),
+        (tar_of({"manifest.json": b'[{"Config":"nowhere","RepoTags":[],"Layers":[]}]'}), "'nowhere' is not in it"),
+        (tar_of({"manifest.json": b'[{"Config":"a"}]'}, link("a", "b"), link("b", "a")), "round in circles"),
+        (tar_of({"manifest.json": b'[{"Config":"a"}]'}, link("a", "a")), "round in circles"),
+    ],
+)
+def test_hostile_archive_is_refused_in_words(archive: bytes, text: str) -> None:
+    """What an archive may not be is refused with the entry and the reason."""
+    assert text in refuse(archive)
+
+
+def test_archive_cut_off_anywhere_is_refused_and_nothing_half_written_stays() -> None:
+    """An archive that ends too early is damaged, wherever that is, also between two entries."""
+    whole = tar_of(docker_archive((an_image(), ["app:1"])))
+    end = len(whole.rstrip(b"\0")) // 512 * 512
+    for cut in range(512, end, 512):
+        assert "too early" in (text := refuse(whole[:cut], DataLoss)) or "without its end mark" in text
+    for cut in (700, 1100, 2000):
+        assert "too early" in refuse(whole[:cut], DataLoss)
+
+
+@pytest.mark.parametrize("cut", [12, 100, -4])
+def test_compressed_archive_cut_off_is_refused(cut: int) -> None:
+    """Of a compressed archive even the checksum at its very end must be there."""
+    assert "ends early" in refuse(gzip.compress(tar_of(oci_layout((an_image(), {}))))[:cut], DataLoss)
+
+
+def test_compressed_archive_that_is_damaged_is_refused() -> None:
+    """A flipped bit in the checksum of a compressed archive is found."""
+    packed = bytearray(gzip.compress(tar_of(oci_layout((an_image(), {})))))
+    packed[-6] ^= 1
+    assert "compressed stream is damaged" in refuse(bytes(packed), DataLoss)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_blob_that_is_not_what_its_name_says_is_refused(known: bool) -> None:
+    """A blob under the digest of another is refused, also when the store has that other already."""
+    image, content = an_image(), MemoryContent()
+    files = oci_layout((image, {}))
+    if known:
+        import_archive(io.BytesIO(tar_of(files)), content, ImportOptions())
+    files[blob_path(image.layers[0])] = b"something else"
+    with pytest.raises(DataLoss):
+        import_archive(io.BytesIO(tar_of(files)), content, ImportOptions())
+    assert not list(content.ingests())
+
+
+def test_blob_of_another_size_than_its_descriptor_says_is_refused() -> None:
+    """Descriptor and blob agree about the size, or the image is refused."""
+    image = an_image()
+    files = oci_layout((image, {}))
+    files["index.json"] = encode({"schemaVersion": 2, "manifests": [{**image.manifest.descriptor(), "size": 7}]})
+    assert "not 7 as is said of it" in refuse(tar_of(files), DataLoss)
+
+
+def test_layers_of_a_docker_archive_in_the_wrong_order_are_refused() -> None:
+    """A plain layer in the place of another is found before anything runs on it."""
+    image = ImageBuilder().layer(Layer().file("a"), "none").layer(Layer().file("b"), "none").build()
+    files = docker_archive((image, []))
+    first, second = (name for name in files if name.endswith("layer.tar"))
+    files[first], files[second] = files[second], files[first]
+    assert "as the config says" in refuse(tar_of(files), DataLoss)
+
+
+def test_config_that_tells_of_other_layers_is_refused() -> None:
+    """An image whose config and layers don't agree in number is refused, in either form."""
+    image = ImageBuilder(diff_ids=("sha256:" + "0" * 64,)).layer(Layer(), "none").layer(Layer(), "none").build()
+    assert "diff ids" in refuse(tar_of(docker_archive((image, []))))
+    assert "diff ids" in refuse(tar_of(oci_layout((image, {}))))
+
+
+def test_index_nested_too_deep_is_refused() -> None:
+    """Indexes in indexes end somewhere."""
+    image = an_image()
+    files = oci_layout((image, {}))
+    blob = image.manifest
+    for _ in range(5):
+        blob = index([Image(blob, (), "linux", "amd64")]).root
+        files[blob_path(blob)] = blob.data
+    files["index.json"] = encode({"schemaVersion": 2, "manifests": [blob.descriptor()]})
+    assert "nested more than 3 deep" in refuse(tar_of(files))
+
+
+def test_documents_that_name_too_many_blobs_are_refused() -> None:
+    """What must be remembered of an archive is bounded, however often its documents name the same blob."""
+    image = an_image()
+    files = oci_layout((image, {}))
+    roots = [index([image] * (1000 - i)).root for i in range(52)]
+    files |= {blob_path(root): root.data for root in roots}
+    files["index.json"] = encode({"schemaVersion": 2, "manifests": [root.descriptor() for root in roots]})
+    assert "name more than 50000 blobs" in refuse(tar_of(files))
+
+
+def test_bomb_in_place_of_a_document_is_refused_at_its_header() -> None:
+    """A document of a gigabyte, packed into a megabyte, is refused before it is unpacked."""
+    packer = zlib.compressobj(wbits=31)
+    start = packer.compress(entry("manifest.json", size=1 << 30).tobuf()) + packer.flush(zlib.Z_SYNC_FLUSH)
+    stream = Endless(start, packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH))
+    assert "more than 4194304" in refuse(stream)
+    assert stream.given < 64 * 1024
+
+
+def test_archive_of_endless_entries_is_refused() -> None:
+    """An archive that never ends is refused when it has had its share of entries."""
+    assert "more than 10000 entries in it are no blobs" in refuse(Endless(b"", tar_of({}, entry("d", b"5"))[:512]))
+
+
+def test_archive_with_endless_padding_is_refused() -> None:
+    """What follows the end mark is read, but not for ever."""
+    assert "follow its end mark" in refuse(Endless(tar_of({}), bytes(MIB)))
+
+
+def test_blob_larger_than_the_disk_is_refused_at_its_header(tmp_path: Path) -> None:
+    """A blob that says it has a tebibyte is refused for want of room before it is written."""
+    content = DirectoryContent(tmp_path)
+    stream = Endless(entry("big", size=1 << 40).tobuf(tarfile.GNU_FORMAT), bytes(MIB))
+    with pytest.raises(ResourceExhausted):
+        import_archive(stream, content, ImportOptions())  # type: ignore[arg-type]  # it only needs read()
+    assert not list(content.ingests())
+    assert stream.given < MIB
+
+
+def test_import_holds_neither_the_archive_nor_a_blob_in_memory(tmp_path: Path) -> None:
+    """An image of any size is taken in with the same few megabytes of memory."""
+    image = ImageBuilder().layer(bytes(96 * MIB), "none").build()
+    packed = gzip.compress(tar_of(oci_layout((image, {}))), 1)
+    tracemalloc.start()
+    try:
+        import_archive(io.BytesIO(packed), DirectoryContent(tmp_path), ImportOptions())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MIB
+
+
+class Faulty(io.BytesIO):
+    """A stream that calls `fault` before it gives its third piece of 1 KiB."""
+
+    def __init__(self, data: bytes, fault: Callable[[], None]) -> None:
+        super().__init__(data)
+        self._fault = fault
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next piece."""
+        if self.tell() == 2048:
+            self._fault()
+        return super().read(1024)
+
+
+def broken() -> None:
+    """Fail as a connection that breaks does."""
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize(
+    "archive", [tar_of({"blob": bytes(9000)}), aci(aci_manifest(), Layer().file("rootfs/a", bytes(9000)))]
+)
+def test_import_that_nobody_waits_for_leaves_nothing(archive: bytes, tmp_path: Path) -> None:
+    """A cancelled import, or one whose sender is gone, stops in the middle of a blob and leaves no ingest."""
+    content = DirectoryContent(tmp_path)
+    order = Cancellation()
+    with pytest.raises(Cancelled):
+        import_archive(Faulty(archive, order.cancel), content, ImportOptions(cancellation=order))
+    with pytest.raises(ConnectionResetError):
+        import_archive(Faulty(archive, broken), content, ImportOptions())
+    assert not list((tmp_path / "ingest").iterdir())
+    assert not list(content.walk())

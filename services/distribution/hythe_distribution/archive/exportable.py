@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hythe.digest import Digest
@@ -37,7 +37,10 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExportedImage:
-    """One name of an image to export; `manifest` is None for an index that goes out whole, and for what is no image."""
+    """An image under one name, None where it has none at all.
+
+    `manifest` is None for an index that goes out whole, and for what is no container image.
+    """
 
     reference: Reference | None
     target: Descriptor
@@ -46,7 +49,7 @@ class ExportedImage:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export holds: images in the order asked for, and every blob of theirs once."""
+    """What an export holds: each image once for each name, in the order asked for, and every blob of theirs once."""
 
     images: tuple[ExportedImage, ...]
     blobs: tuple[Descriptor, ...]
@@ -67,7 +70,16 @@ def plan_export(
         raise InvalidArgument("export archive: no image is named")
     planner = _Planner(content, options)
     images = tuple(planner.image(reference, target) for reference, target in roots)
-    return Export(images, tuple(planner.blobs.values()))
+    named = {image.target.digest for image in images if image.reference is not None}
+    kept = [image for image in images if image.reference is not None or image.target.digest not in named]
+    return Export(tuple(dict.fromkeys(kept)), tuple(planner.blobs.values()))
+
+
+def _fitting(reference: Reference | None, target: Descriptor) -> Reference | None:
+    """Return a name without its digest where that isn't the exported one's, as of an index of which one platform goes out."""
+    if reference is None or reference.digest in (None, target.digest):
+        return reference
+    return replace(reference, digest=None) if reference.tag is not None else None
 
 
 class _Planner:
@@ -101,14 +113,14 @@ class _Planner:
                     f"{self._what}: a docker-archive holds one platform", next_step="choose one, or the format oci"
                 )
             self._add_index(target, document, 0)
-            return ExportedImage(reference, plain(target), None)
+            return ExportedImage(_fitting(reference, target), plain(target), None)
         self._add_manifest(target, document)
         is_image = document.config.media_type in CONFIG_TYPES
         if is_image:
             self._check_platform(document)
         elif self._options.format == "docker":
             raise InvalidArgument(f"{self._what}: it is no container image, which is all that a docker-archive holds")
-        return ExportedImage(reference, plain(target), document if is_image else None)
+        return ExportedImage(_fitting(reference, target), plain(target), document if is_image else None)
 
     def _document(self, target: Descriptor) -> Manifest | Index:
         self._check(target, "index" if target.media_type in INDEX_TYPES else "manifest")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hythe import tracing
-from hythe.digest import Digest, verified
+from hythe.digest import verified
 from hythe.oci import Descriptor
 from hythe.oci.media_types import CONFIG_TYPES, LAYER_COMPRESSION, OCI_INDEX
 from hythe.ports.content import Content
@@ -120,22 +120,17 @@ def _docker_blobs(export: Export) -> list[_File]:
 
 def _docker_list(images: Sequence[ExportedImage], name_of: Callable[[Descriptor], str]) -> bytes:
     """Return Docker's list: one item for each image of one platform, with the names that have a tag, as people write them."""
-    tags: dict[Digest, list[str]] = {}
-    items: dict[Digest, dict[str, object]] = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for image in images:
         if image.manifest is None:
             continue
-        names = tags.setdefault(image.target.digest, [])
-        items[image.target.digest] = {
-            "Config": name_of(image.manifest.config),
-            "RepoTags": names,
-            "Layers": [name_of(layer) for layer in image.manifest.layers],
-        }
+        names = found.setdefault(tuple(name_of(blob) for blob in (image.manifest.config, *image.manifest.layers)), [])
         if image.reference is not None and image.reference.tag is not None:
             name = replace(image.reference, digest=None).familiar
             if name not in names:
                 names.append(name)
-    return _encode(list(items.values()))
+    items = [{"Config": config, "RepoTags": names, "Layers": layers} for (config, *layers), names in found.items()]
+    return _encode(items)
 
 
 def _index(images: Sequence[ExportedImage]) -> bytes:
@@ -146,16 +141,14 @@ def _index(images: Sequence[ExportedImage]) -> bytes:
             "size": image.target.size_bytes,
             **_annotations(image),
         }
-        for image in dict.fromkeys(images)
+        for image in images
     ]
     return _encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
 
 
 def _annotations(image: ExportedImage) -> dict[str, dict[str, str]]:
-    """Return the names of an image as annotations; a digest that isn't the exported one's is left out of its name."""
+    """Return the name of an image as containerd's annotation, and its tag as OCI's."""
     reference = image.reference
-    if reference is not None and reference.digest not in (None, image.target.digest):
-        reference = replace(reference, digest=None) if reference.tag is not None else None
     if reference is None:
         return {}
     tag = {REF_NAME: reference.tag} if reference.tag is not None else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hythe.digest import Digest
@@ -45,11 +45,22 @@ def layout_roots(holdings: Holdings, walk: Walk) -> tuple[Root, ...]:
     roots = [annotated(entry) for entry in index.manifests if entry.media_type in INDEX_TYPES | MANIFEST_TYPES]
     if not roots:
         raise InvalidArgument("import archive: its index.json names no image")
-    tags = repo_tags(holdings)
-    if not tags:
-        return tuple(roots)
-    return tuple(replace(root, names=(*root.names, *_known_as(walk.configs(root.target), tags))) for root in roots)
+    return _with_docker_names(roots, repo_tags(holdings), walk)
 
 
-def _known_as(configs: frozenset[Digest], tags: Mapping[Digest, tuple[Reference, ...]]) -> tuple[Reference, ...]:
-    return tuple(name for config, names in tags.items() if config in configs for name in names)
+def _with_docker_names(
+    roots: Sequence[Root], tags: Mapping[Digest, Sequence[Reference]], walk: Walk
+) -> tuple[Root, ...]:
+    """Give each name that only Docker's list knows to the first root that has the config it stands for."""
+    left = {name: config for config, names in tags.items() for name in names}
+    for root in roots:
+        for name in root.names:
+            left.pop(name, None)
+    found = []
+    for root in roots:
+        configs = walk.configs(root.target) if left else frozenset()
+        more = tuple(name for name, config in left.items() if config in configs)
+        for name in more:
+            del left[name]
+        found.append(replace(root, names=(*root.names, *more)))
+    return tuple(found)

@@ -50,7 +50,8 @@ class RootfsLayer:
     def add(self, entry: Entry, source: Source) -> None:
         """Write an entry named ``rootfs`` or below, with its data from `source`. The root itself is left to the container.
 
-        Targets of symbolic links stay as they are: they are read inside the container.
+        Targets of symbolic links stay as they are: they are read inside the container. Of a name that stands twice the last
+        entry counts, as in any layer.
 
         Raises:
             InvalidArgument: a file called ``.wh.…``, which would mean something else in a layer, a hard link to

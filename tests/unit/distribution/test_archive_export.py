@@ -6,7 +6,7 @@ import contextvars
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -168,13 +168,15 @@ def without(image: Image | Index, blob: Blob) -> MemoryContent:
         ),
     ],
 )
-def test_what_is_missing_is_said_before_the_first_byte(missing, kind: type[HytheError], text: str) -> None:  # type: ignore[no-untyped-def]  # lambdas
+def test_what_is_missing_is_said_before_the_first_byte(
+    missing: Callable[[Index], Blob], kind: type[HytheError], text: str
+) -> None:
     """An export of which a blob isn't here is refused by name and never begins."""
     multi = index([an_image("here"), an_image("there", OTHER)])
     content = without(multi, missing(multi))
     for ask in (check_exportable, export_archive):
         with pytest.raises(kind, match=text):
-            ask([root(multi, "app:1")], content, ALL)  # type: ignore[operator]  # two functions of the same arguments
+            ask([root(multi, "app:1")], content, ALL)
 
 
 def artifact() -> Image:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hythe.errors import DataLoss, HytheError, InvalidArgument, ResourceExhausted
 from hythe_distribution.adapters.directory_store import DirectoryContent
@@ -300,3 +302,34 @@ def test_import_that_nobody_waits_for_leaves_nothing(archive: bytes, tmp_path: P
         import_archive(Faulty(archive, broken), content, ImportOptions())
     assert not list((tmp_path / "ingest").iterdir())
     assert not list(content.walk())
+
+
+FORMS = (
+    tar_of(oci_layout((an_image(), {}))),
+    tar_of(docker_archive((an_image(), ["app:1"])), link("again", "manifest.json")),
+    aci(
+        aci_manifest(app={"exec": ["/a"]}),
+        Layer().file("rootfs/a", b"x", xattrs={"user.k": "v"}).hardlink("rootfs/b", "rootfs/a"),
+    ),
+    gzip.compress(tar_of(oci_layout((an_image(), {})))),
+)
+DAMAGE = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255))
+"""A place, from the beginning to the end of an archive, and the byte to write there."""
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    form=st.sampled_from(FORMS),
+    damages=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+)
+def test_archive_damaged_anywhere_is_taken_whole_or_refused(form: bytes, damages: list[tuple[float, int]]) -> None:
+    """Whatever bytes of an archive are changed, the answer is an image or one of the known errors, and no ingest is left."""
+    archive, content = bytearray(form), MemoryContent()
+    for place, value in damages:
+        archive[int(place * len(archive.rstrip(b"\0")))] = value
+    try:
+        imported = import_archive(io.BytesIO(bytes(archive)), content, ImportOptions())
+        assert {blob.digest for blob in imported.publications} <= {blob.digest for blob in content.walk()}
+    except HytheError as error:
+        assert error.code in ("InvalidArgument", "DataLoss", "Unimplemented")
+    assert not list(content.ingests())

@@ -16,7 +16,8 @@ from hythe.reference import Reference, parse_reference
 from hythe_distribution.archive.compression import layer_compression
 from hythe_distribution.archive.intake import Holdings, StoredBlob
 from hythe_distribution.archive.roots import Root
-from hythe_distribution.documents import keep_document, read_document
+from hythe_distribution.archive.storing import stored_document
+from hythe_distribution.documents import keep_document
 
 LIST_FILE = "manifest.json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar"
@@ -74,7 +75,7 @@ def _manifest(item: Fields, holdings: Holdings, content: Content) -> bytes:
     config_blob = holdings.find(item.text("Config"), "image config")
     if config_blob.size_bytes > MAX_DOCUMENT_BYTES:
         raise item.refuse("Config", f"has {config_blob.size_bytes} bytes, more than {MAX_DOCUMENT_BYTES}")
-    config = parse_config(read_document(content, config_blob.digest) or b"")
+    config = parse_config(stored_document(content, config_blob.digest))
     names = item.texts("Layers")
     if len(names) != len(config.diff_ids) or len(names) > MAX_LAYERS:
         raise item.refuse("Layers", f"has {len(names)} items, the image config {len(config.diff_ids)} diff ids")

@@ -14,7 +14,7 @@ from hythe.oci.platform import preference
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.archive.roots import plain
-from hythe_distribution.documents import read_document
+from hythe_distribution.archive.storing import stored_document
 
 MAX_NESTED_INDEXES = 3
 
@@ -124,10 +124,7 @@ class _Planner:
 
     def _document(self, target: Descriptor) -> Manifest | Index:
         self._check(target, "index" if target.media_type in INDEX_TYPES else "manifest")
-        raw = read_document(self._content, target.digest)
-        if raw is None:
-            raise FailedPrecondition(f"{self._what}: {target.digest} is gone again")
-        return parse_document(raw, target.media_type)
+        return parse_document(stored_document(self._content, target.digest), target.media_type)
 
     def _add_index(self, target: Descriptor, index: Index, depth: int) -> None:
         if target.digest in self.blobs:
@@ -172,8 +169,7 @@ class _Planner:
         wanted = self._options.platform
         if wanted is None:
             return
-        raw = read_document(self._content, manifest.config.digest)
-        found = parse_config(raw or b"").platform
+        found = parse_config(stored_document(self._content, manifest.config.digest)).platform
         offers = [(offer.os, offer.architecture, offer.variant) for offer in preference(wanted)]
         if found.architecture and (found.os, found.architecture, found.variant) not in offers:
             raise NotFound(

@@ -12,7 +12,7 @@ from hythe.oci.media_types import CONFIG_TYPES, INDEX_TYPES, LAYER_COMPRESSION, 
 from hythe.oci.platform import preference
 from hythe.ports.content import Content
 from hythe_distribution.archive.labels import child_labels
-from hythe_distribution.documents import read_document
+from hythe_distribution.archive.storing import stored_document
 from hythe_distribution.records import Publication
 
 MAX_NESTED_INDEXES = 3
@@ -89,10 +89,9 @@ class Walk:
             InvalidArgument: it isn't in the archive, is larger than 4 MiB or broken.
             DataLoss: it has another size than its descriptor says.
         """
-        raw = read_document(self._content, target.digest) if self._has(target) else None
-        if raw is None:
+        if not self._has(target):
             raise InvalidArgument(f"import archive: manifest {target.digest} is not in it")
-        return parse_document(raw, target.media_type)
+        return parse_document(stored_document(self._content, target.digest), target.media_type)
 
     def configs(self, target: Descriptor) -> frozenset[Digest]:
         """Return the digests of the configs of an image, by which Docker knows it: one, or of an index all that are here.
@@ -146,21 +145,15 @@ class Walk:
                 return Tree(missing=f"{'config' if part is manifest.config else 'layer'} {part.digest}")
         is_image = manifest.config.media_type in CONFIG_TYPES
         if is_image and all(layer.media_type in LAYER_COMPRESSION for layer in manifest.layers):
-            layers_with_diff_ids(manifest, parse_config(self._config(manifest)))
+            layers_with_diff_ids(manifest, parse_config(stored_document(self._content, manifest.config.digest)))
         found = {part.digest: Publication(part.digest, part.size_bytes) for part in parts}
         found[manifest.digest] = _publication(manifest)
         return Tree(found, "", 1)
 
-    def _config(self, manifest: Manifest) -> bytes:
-        raw = read_document(self._content, manifest.config.digest)
-        if raw is None:
-            raise NotFound(f"import archive: config {manifest.config.digest} is gone again", details={"kind": "blob"})
-        return raw
-
     def _check_platform(self, manifest: Manifest, wanted: Platform) -> None:
         if manifest.config.media_type not in CONFIG_TYPES or not self._has(manifest.config):
             return
-        found = parse_config(self._config(manifest)).platform
+        found = parse_config(stored_document(self._content, manifest.config.digest)).platform
         offers = [(offer.os, offer.architecture, offer.variant) for offer in preference(wanted)]
         if found.architecture and (found.os, found.architecture, found.variant) not in offers:
             raise NotFound(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import tarfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.archive.importing import Imported, ImportOptions, import_archive
 from scripts.lab.images import Layer
 from tests.fakes.archives import aci, aci_manifest, tar_of
+from tests.fakes.tars import entry, sealed
 
 ROOTFS = Layer().directory("rootfs").directory("rootfs/bin").file("rootfs/bin/worker", b"#!/bin/sh\n", mode=0o755)
 
@@ -103,6 +105,25 @@ def test_entries_keep_everything_but_their_place() -> None:
     assert "ümlaut" in entries
 
 
+def test_headers_of_every_tar_are_understood() -> None:
+    """GNU's long names and link targets, v7's directories, and times before 1970 are read as the tools mean them."""
+    long, manifest = "l" * 200, aci_manifest()
+    blocks = [
+        entry(f"rootfs/{long}").tobuf(tarfile.GNU_FORMAT),
+        entry("rootfs/s", tarfile.SYMTYPE, linkname=f"/{long}").tobuf(tarfile.GNU_FORMAT),
+        entry("rootfs/t", tarfile.SYMTYPE, linkname=f"/{long}").tobuf(tarfile.PAX_FORMAT),
+        entry("rootfs/old", mtime=-1).tobuf(tarfile.GNU_FORMAT),
+        entry("rootfs/earlier", pax_headers={"mtime": "-1.5"}).tobuf(tarfile.PAX_FORMAT),
+        entry("rootfs/v7/", tarfile.AREGTYPE).tobuf(tarfile.USTAR_FORMAT),
+        entry("manifest", size=len(manifest)).tobuf(tarfile.USTAR_FORMAT),
+    ]
+    taken = Taken(b"".join(blocks) + manifest.ljust(512, b"\0") + bytes(1024))
+    entries = taken.entries
+    assert entries["s"].linkname == entries["t"].linkname == f"/{long}"
+    assert (entries["old"].mtime, entries["earlier"].mtime) == (0, 0)
+    assert entries["v7"].isdir() and long in entries
+
+
 def test_times_below_a_second_are_kept() -> None:
     """A time with nanoseconds, as pax writes it, arrives as precise as it was."""
     entry = tarfile.TarInfo("rootfs/a")
@@ -128,20 +149,21 @@ def test_app_of_an_aci_is_what_a_container_runs() -> None:
     labels = [
         {"name": "version", "value": "1.0.0"},
         {"name": "os", "value": "linux"},
-        {"name": "arch", "value": "aarch64"},
+        {"name": "arch", "value": "armv7l"},
     ]
     annotations = [
         {"name": "created", "value": "2014-10-27T19:32:27Z"},
-        {"name": "homepage", "value": "https://x.example"},
+        {"name": "authors", "value": "A. Uthor"},
     ]
     taken = Taken(aci(aci_manifest(app=app, labels=labels, annotations=annotations), ROOTFS))
     config = taken.config
     assert str(taken.imported.images[0].reference) == "example.com/worker:1.0.0"
-    assert (str(config.platform), config.created) == ("linux/arm64", "2014-10-27T19:32:27Z")
+    assert (str(config.platform), config.created) == ("linux/arm/v7", "2014-10-27T19:32:27Z")
     assert (config.entrypoint, config.cmd) == (("/bin/worker", "--quiet"), ())
     assert (config.user, config.working_dir, config.env) == ("100:300", "/opt/work", ("A=1", "B==2"))
     assert (config.volumes, set(config.exposed_ports)) == (("/var/lib/work",), {"4000/tcp", "9/udp", "10/udp"})
-    assert config.labels == {"version": "1.0.0", "created": "2014-10-27T19:32:27Z", "homepage": "https://x.example"}
+    assert json.loads(config.raw)["author"] == "A. Uthor"
+    assert config.labels == {"version": "1.0.0", "created": "2014-10-27T19:32:27Z", "authors": "A. Uthor"}
 
 
 def test_aci_for_no_particular_platform_is_one_for_this_host() -> None:
@@ -157,6 +179,13 @@ def whiteout(name: str) -> bytes:
     return aci(aci_manifest(), Layer().file(name))
 
 
+def device(major: bytes) -> bytes:
+    """Return an ACI with a device whose header has `major` as its major number."""
+    block = bytearray(entry("rootfs/d", tarfile.CHRTYPE).tobuf(tarfile.USTAR_FORMAT))
+    block[329:337] = major
+    return sealed(block) + bytes(1024)
+
+
 @pytest.mark.parametrize(
     ("archive", "kind", "text"),
     [
@@ -166,6 +195,8 @@ def whiteout(name: str) -> bytes:
         (aci(aci_manifest(app={"user": "/bin/ping"}), ROOTFS), Unimplemented, "owner of a file"),
         (aci(aci_manifest(acKind="PodManifest"), ROOTFS), InvalidArgument, "acKind is 'PodManifest'"),
         (aci(aci_manifest(app={"ports": [{"port": 65000, "count": 1000}]}), ROOTFS), InvalidArgument, "port and count"),
+        (aci(aci_manifest(app={"ports": [{"port": 1, "count": 65535}] * 2}), ROOTFS), InvalidArgument, "65535 ports"),
+        (device(b"\x80\0\0\0\x7f\0\0\0"), InvalidArgument, "device number"),
         (aci(aci_manifest(app={"ports": [{"count": 1}]}), ROOTFS), InvalidArgument, "port is not a whole number"),
         (aci(aci_manifest(app={"workingDirectory": "opt"}), ROOTFS), InvalidArgument, "'opt' is not absolute"),
         (aci(aci_manifest(app={"mountPoints": [{"path": "a"}]}), ROOTFS), InvalidArgument, "'a' is not absolute"),

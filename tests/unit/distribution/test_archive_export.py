@@ -142,10 +142,39 @@ def test_index_with_all_platforms_goes_out_whole() -> None:
     """With all platforms, the whole index is exported; Docker's list, which knows no platforms, leaves it out."""
     multi, single = index([an_image("here"), an_image("there", OTHER)]), an_image("single")
     files = members(export([root(multi, "app:1")], store(multi), ALL))
+    assert files != members(export([root(multi, "app:1"), root(multi, "app:2")], store(multi), ALL))
     assert "manifest.json" not in files
     assert {blob_path(blob) for blob in (*multi.blobs, *multi.manifests)} < set(files)
     both = members(export([root(multi, "app:1"), root(single, "single:1")], store(multi, single), ALL))
     assert [item["RepoTags"] for item in json.loads(both["manifest.json"])] == [["single:1"]]
+
+
+def nested(depth: int, image: Image) -> Index:
+    """Return an index `depth` deep above `image`, each with a blob of another type beside it."""
+    note = Blob(b"note", "text/plain")
+    media_type = "application/vnd.oci.image.index.v1+json"
+    blobs, root = [note, *image.blobs, image.manifest], image.manifest
+    for _ in range(depth):
+        root = Blob(encode({"schemaVersion": 2, "manifests": [root.descriptor(), note.descriptor()]}), media_type)
+        blobs.append(root)
+    return Index(root, (Image(root, tuple(blobs), "", ""),))
+
+
+def test_index_within_an_index_goes_out_with_all_of_it() -> None:
+    """Indexes in an index, and blobs of other types in one, are exported with it; a platform is found in the depth."""
+    image = an_image()
+    multi = nested(3, image)
+    files = members(export([root(multi)], store(multi), ALL))
+    assert {blob_path(blob) for blob in multi.blobs} < set(files)
+    assert export([root(multi)], store(multi)) == export([root(image)], store(image))
+
+
+@pytest.mark.parametrize("options", [ExportOptions(), ALL])
+def test_indexes_nested_beyond_measure_are_refused(options: ExportOptions) -> None:
+    """Indexes in indexes end somewhere."""
+    multi = nested(6, an_image())
+    with pytest.raises(InvalidArgument, match="nested more than 3 deep"):
+        export_archive([root(multi)], store(multi), options)
 
 
 def without(image: Image | Index, blob: Blob) -> MemoryContent:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-import tracemalloc
-import zlib
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hythe.errors import DataLoss, HytheError, InvalidArgument, ResourceExhausted
-from hythe_distribution.adapters.directory_store import DirectoryContent
+from hythe.errors import DataLoss, HytheError, InvalidArgument
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.archive.importing import ImportOptions, import_archive
-from hythe_distribution.cancellation import Cancellation, Cancelled
 from scripts.lab.images import Image, ImageBuilder, Layer, encode, index
 from tests.fakes.archives import aci, aci_manifest, blob_path, docker_archive, link, oci_layout, tar_of
+from tests.fakes.tars import entry, extended, header_with, record
 
 MIB = 1 << 20
+NO_IMAGE = b'{"schemaVersion":2,"manifests":[]}'
 
 
 def an_image() -> Image:
@@ -39,56 +35,6 @@ def refuse(archive: bytes | io.RawIOBase, kind: type[HytheError] = InvalidArgume
     assert type(caught.value) is kind
     assert not list(content.ingests())
     return caught.value.whole
-
-
-def entry(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
-    """Return an entry without data."""
-    made = tarfile.TarInfo(name)
-    made.type = kind
-    for field, value in fields.items():
-        setattr(made, field, value)
-    return made
-
-
-def sealed(block: bytearray) -> bytes:
-    """Return a header with its checksum made right."""
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-def header_with(start: int, field: bytes) -> bytes:
-    """Return an archive of one header in which bytes from `start` on are `field`, with the right checksum."""
-    block = bytearray(entry("blob").tobuf(tarfile.USTAR_FORMAT))
-    block[start : start + len(field)] = field
-    return sealed(block) + bytes(1024)
-
-
-def extended(records: bytes, name: bytes = b"x") -> bytes:
-    """Return an archive whose one entry has the pax header `records`."""
-    pax = entry("pax", b"x", size=len(records)).tobuf(tarfile.USTAR_FORMAT)
-    return pax + records + bytes(-len(records) % 512) + header_with(0, name)
-
-
-def record(key: bytes, value: bytes) -> bytes:
-    """Return one pax record."""
-    body = b" " + key + b"=" + value + b"\n"
-    length = len(body) + 2
-    return str(length).encode() + body
-
-
-class Endless(io.RawIOBase):
-    """A stream that never ends: `start`, then `again` for ever."""
-
-    def __init__(self, start: bytes, again: bytes) -> None:
-        self._start, self._again = start, again
-        self.given = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next piece."""
-        piece, self._start = self._start or self._again, b""
-        self.given += len(piece)
-        return piece
 
 
 @pytest.mark.parametrize(
@@ -108,6 +54,7 @@ class Endless(io.RawIOBase):
         (tar_of({}, link("a", "b"), entry("a")), "'a' is in it twice"),
         (tar_of({"new\nline": b""}), "not printable"),
         (header_with(0, b"\xff\xfe"), "not UTF-8"),
+        (header_with(156, b"2\xff\xfe"), "target of link 'blob' is not UTF-8"),
         (header_with(124, b"\xff" * 12), "size is below 0"),
         (header_with(124, b"\x80" + b"\x7f" * 11), "beyond all bounds"),
         (header_with(124, b"00000000009\0"), "no octal number"),
@@ -130,8 +77,11 @@ class Endless(io.RawIOBase):
         (b"", "it is empty"),
         (tar_of({})[:512] + tar_of({"a": b""}), "data after a block of zeros"),
         (tar_of({"a": b""}), "it holds neither oci-layout"),
+        (header_with(100, bytes(8)), "it holds neither oci-layout"),
         (tar_of({"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}), "it holds neither oci-layout"),
         (tar_of({"oci-layout": b'{"imageLayoutVersion":"2"}', "index.json": b"{}"}), "version '2'"),
+        (tar_of({"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": NO_IMAGE}), "names no image"),
+        (tar_of({"manifest.json": b'[{"Config":"a"}]', "a": bytes(5 * MIB)}), "Config has 5242880 bytes"),
         (tar_of({"manifest.json": b"[]"}), "lists 0 images"),
         (tar_of({"manifest.json": b"[1]"}), "is not an object"),
         (tar_of({"manifest.json": b"[" * 100_000}), "not JSON"),
@@ -216,92 +166,6 @@ def test_index_nested_too_deep_is_refused() -> None:
         files[blob_path(blob)] = blob.data
     files["index.json"] = encode({"schemaVersion": 2, "manifests": [blob.descriptor()]})
     assert "nested more than 3 deep" in refuse(tar_of(files))
-
-
-def test_documents_that_name_too_many_blobs_are_refused() -> None:
-    """What must be remembered of an archive is bounded, however often its documents name the same blob."""
-    image = an_image()
-    files = oci_layout((image, {}))
-    roots = [index([image] * (1000 - i)).root for i in range(52)]
-    files |= {blob_path(root): root.data for root in roots}
-    files["index.json"] = encode({"schemaVersion": 2, "manifests": [root.descriptor() for root in roots]})
-    assert "name more than 50000 blobs" in refuse(tar_of(files))
-
-
-def test_bomb_in_place_of_a_document_is_refused_at_its_header() -> None:
-    """A document of a gigabyte, packed into a megabyte, is refused before it is unpacked."""
-    packer = zlib.compressobj(wbits=31)
-    start = packer.compress(entry("manifest.json", size=1 << 30).tobuf()) + packer.flush(zlib.Z_SYNC_FLUSH)
-    stream = Endless(start, packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH))
-    assert "more than 4194304" in refuse(stream)
-    assert stream.given < 64 * 1024
-
-
-def test_archive_of_endless_entries_is_refused() -> None:
-    """An archive that never ends is refused when it has had its share of entries."""
-    assert "more than 10000 entries in it are no blobs" in refuse(Endless(b"", tar_of({}, entry("d", b"5"))[:512]))
-
-
-def test_archive_with_endless_padding_is_refused() -> None:
-    """What follows the end mark is read, but not for ever."""
-    assert "follow its end mark" in refuse(Endless(tar_of({}), bytes(MIB)))
-
-
-def test_blob_larger_than_the_disk_is_refused_at_its_header(tmp_path: Path) -> None:
-    """A blob that says it has a tebibyte is refused for want of room before it is written."""
-    content = DirectoryContent(tmp_path)
-    stream = Endless(entry("big", size=1 << 40).tobuf(tarfile.GNU_FORMAT), bytes(MIB))
-    with pytest.raises(ResourceExhausted):
-        import_archive(stream, content, ImportOptions())  # type: ignore[arg-type]  # it only needs read()
-    assert not list(content.ingests())
-    assert stream.given < MIB
-
-
-def test_import_holds_neither_the_archive_nor_a_blob_in_memory(tmp_path: Path) -> None:
-    """An image of any size is taken in with the same few megabytes of memory."""
-    image = ImageBuilder().layer(bytes(96 * MIB), "none").build()
-    packed = gzip.compress(tar_of(oci_layout((image, {}))), 1)
-    tracemalloc.start()
-    try:
-        import_archive(io.BytesIO(packed), DirectoryContent(tmp_path), ImportOptions())
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 8 * MIB
-
-
-class Faulty(io.BytesIO):
-    """A stream that calls `fault` before it gives its third piece of 1 KiB."""
-
-    def __init__(self, data: bytes, fault: Callable[[], None]) -> None:
-        super().__init__(data)
-        self._fault = fault
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return the next piece."""
-        if self.tell() == 2048:
-            self._fault()
-        return super().read(1024)
-
-
-def broken() -> None:
-    """Fail as a connection that breaks does."""
-    raise ConnectionResetError
-
-
-@pytest.mark.parametrize(
-    "archive", [tar_of({"blob": bytes(9000)}), aci(aci_manifest(), Layer().file("rootfs/a", bytes(9000)))]
-)
-def test_import_that_nobody_waits_for_leaves_nothing(archive: bytes, tmp_path: Path) -> None:
-    """A cancelled import, or one whose sender is gone, stops in the middle of a blob and leaves no ingest."""
-    content = DirectoryContent(tmp_path)
-    order = Cancellation()
-    with pytest.raises(Cancelled):
-        import_archive(Faulty(archive, order.cancel), content, ImportOptions(cancellation=order))
-    with pytest.raises(ConnectionResetError):
-        import_archive(Faulty(archive, broken), content, ImportOptions())
-    assert not list((tmp_path / "ingest").iterdir())
-    assert not list(content.walk())
 
 
 FORMS = (

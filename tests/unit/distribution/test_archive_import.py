@@ -14,13 +14,13 @@ import pytest
 from backports import zstd
 
 from hythe.digest import Digest, parse_digest
-from hythe.errors import InvalidArgument, NotFound
-from hythe.oci import Descriptor, Manifest, default_platform, parse_document, parse_platform
+from hythe.errors import InvalidArgument
+from hythe.oci import Descriptor, Manifest, default_platform, parse_document
 from hythe.ports.content import Content
 from hythe.reference import parse_reference
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.archive.importing import Imported, ImportedImage, ImportOptions, import_archive
-from scripts.lab.images import DOCKER_MANIFEST, Blob, Image, ImageBuilder, Index, Layer, digest_text, encode, index
+from scripts.lab.images import DOCKER_MANIFEST, Blob, Image, ImageBuilder, Index, Layer, encode, index
 from tests.fakes.archives import blob_path as path
 from tests.fakes.archives import docker_archive, link, oci_layout, tar_of
 
@@ -198,98 +198,6 @@ def test_several_images_share_blobs() -> None:
     assert imported.blobs == 8
 
 
-@pytest.mark.parametrize(
-    ("notes", "reference", "expected"),
-    [
-        ({REF_NAME: "v1"}, "", ""),
-        ({REF_NAME: "v1"}, "team.example/app:9", "team.example/app:9"),
-        ({REF_NAME: "team.example/app:1"}, "", "team.example/app:1"),
-        ({REF_NAME: "v1", FULL_NAME: "team.example/app:1"}, "", "team.example/app:1"),
-        ({FULL_NAME: "Not a name"}, "", ""),
-        ({}, "app", "app:latest"),
-        ({FULL_NAME: "team.example/app:1@sha256:" + "0" * 64}, "", "team.example/app:1"),
-        ({FULL_NAME: "team.example/app@sha256:" + "0" * 64}, "", ""),
-    ],
-)
-def test_name_comes_from_the_user_then_from_annotations(notes: dict[str, str], reference: str, expected: str) -> None:
-    """The user's name wins; a whole name in an annotation counts, a bare tag doesn't, nor does a digest that lies."""
-    image = an_image()
-    options = ImportOptions(reference=parse_reference(reference) if reference else None)
-    assert take(tar_of(oci_layout((image, notes))), options).images == (named(expected, image),)
-
-
-def test_reference_lends_its_repository_to_bare_tags_of_several_images() -> None:
-    """Of several images with bare tags, each becomes that tag in the repository that the user names."""
-    one, two = an_image("one"), an_image("two")
-    archive = tar_of(oci_layout((one, {REF_NAME: "v1"}), (two, {REF_NAME: "v2"})))
-    imported = take(archive, ImportOptions(reference=parse_reference("team.example/app")))
-    assert imported.images == (named("team.example/app:v1", one), named("team.example/app:v2", two))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "reference", "text"),
-    [
-        ("a:1", "b:1", "c:1", "it holds 2 images"),
-        ("a:1", "a:1", "", "calls two images docker.io/library/a:1"),
-    ],
-)
-def test_names_that_fit_two_images_are_refused(first: str, second: str, reference: str, text: str) -> None:
-    """One name never stands for two images, whoever gave it."""
-    archive = tar_of(docker_archive((an_image("one"), [first]), (an_image("two"), [second])))
-    with pytest.raises(InvalidArgument, match=text):
-        take(archive, ImportOptions(reference=parse_reference(reference) if reference else None))
-
-
-def test_reference_with_another_digest_is_refused() -> None:
-    """An image is not registered under a digest that it hasn't."""
-    options = ImportOptions(reference=parse_reference(f"app@{digest_text(b'')}"))
-    with pytest.raises(InvalidArgument, match="the image in it is sha256:"):
-        take(tar_of(oci_layout((an_image(), {}))), options)
-
-
-def test_index_stays_whole_though_a_platform_is_missing() -> None:
-    """An index of which one platform is complete is taken whole; what is there of others isn't shown."""
-    here, there = an_image("here"), an_image("there", OTHER)
-    multi = index([here, there])
-    files = oci_layout((multi, {FULL_NAME: "docker.io/library/app:1"}))
-    del files[path(there.layers[0])]
-    imported = take(tar_of(files))
-    assert imported.images == (named("app:1", multi),)
-    assert published(imported) == digests(*here.blobs, here.manifest, multi.root)
-    assert imported.publications[-1].labels == {
-        "containerd.io/gc.ref.content.m.0": here.manifest.digest,
-        "containerd.io/gc.ref.content.m.1": there.manifest.digest,
-    }
-
-
-def test_index_without_a_complete_platform_is_refused() -> None:
-    """An index of which no platform is complete is no image; the error names what is missing."""
-    image = an_image()
-    files = oci_layout((index([image]), {}))
-    del files[path(image.layers[1])]
-    with pytest.raises(InvalidArgument, match=f"layer {image.layers[1].digest} is not in it"):
-        take(tar_of(files))
-
-
-@pytest.mark.parametrize(("platform", "everything"), [(f"linux/{OTHER}", True), ("", False)])
-def test_one_platform_of_an_index_is_its_manifest(platform: str, everything: bool) -> None:
-    """With a platform, or without all of them, the image is that platform's manifest, and nothing else is published."""
-    images = {ARCHITECTURE: an_image("here"), OTHER: an_image("there", OTHER)}
-    archive = tar_of(oci_layout((index(list(images.values())), {FULL_NAME: "docker.io/library/app:1"})))
-    chosen = images[OTHER if platform else ARCHITECTURE]
-    imported = take(archive, ImportOptions(None, parse_platform(platform) if platform else None, everything))
-    assert imported.images == (named("app:1", chosen),)
-    assert published(imported) == digests(*chosen.blobs, chosen.manifest)
-
-
-@pytest.mark.parametrize("make", [lambda i: index([i]), lambda i: i])
-def test_platform_that_is_not_there_is_named(make: Callable[[Image], Image | Index]) -> None:
-    """Who asks for a platform that the archive lacks is told what it has."""
-    archive = tar_of(oci_layout((make(an_image()), {})))
-    with pytest.raises(NotFound, match=f"linux/{ARCHITECTURE}"):
-        take(archive, ImportOptions(platform=parse_platform("linux/s390x")))
-
-
 def test_blob_that_the_store_has_is_still_wanted_whole_in_the_archive() -> None:
     """Naming a blob that others have stored gives no access to it: the archive has to hold it."""
     image, content = an_image(), MemoryContent()
@@ -325,3 +233,5 @@ def test_artifact_comes_along_and_other_types_are_passed_over() -> None:
     imported = take(tar_of(files))
     assert [str(found.target.digest) for found in imported.images] == [image.manifest.digest, manifest.digest]
     assert digests(notes, manifest) < published(imported)
+    here = ImportOptions(platform=default_platform())
+    assert take(tar_of(files), here).images == imported.images

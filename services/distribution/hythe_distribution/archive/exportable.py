@@ -90,6 +90,7 @@ class _Planner:
         self.blobs: dict[Digest, Descriptor] = {}
 
     def image(self, reference: Reference | None, root: Descriptor) -> ExportedImage:
+        """Take note of all blobs of one image; see `plan_export`."""
         self._what = f"export {reference or root.digest}"
         if root.media_type not in MANIFEST_TYPES | INDEX_TYPES:
             raise InvalidArgument(f"{self._what}: its type {root.media_type[:100]} is no image's")

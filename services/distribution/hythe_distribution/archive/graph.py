@@ -116,7 +116,7 @@ class Walk:
 
     def _make(self, target: Descriptor, depth: int) -> Tree:
         if not self._has(target):
-            return Tree(missing=f"{_kind(target)} {target.digest}")
+            return Tree(missing=f"{target.media_type[:100]} {target.digest}")
         if target.media_type not in INDEX_TYPES | MANIFEST_TYPES:
             return Tree({target.digest: Publication(target.digest, target.size_bytes)})
         document = self.document(target)
@@ -180,9 +180,3 @@ def _add(found: dict[Digest, Publication], tree: Tree) -> None:
     for digest, publication in tree.publications.items():
         if publication.labels or digest not in found:
             found[digest] = publication
-
-
-def _kind(target: Descriptor) -> str:
-    if target.media_type in INDEX_TYPES:
-        return "index"
-    return "manifest" if target.media_type in MANIFEST_TYPES else "blob"

@@ -17,14 +17,25 @@ from hythe_distribution.archive.source import Source
 from hythe_distribution.archive.storing import storing
 from hythe_distribution.documents import has_blob
 
-MAX_BLOBS = 20_000
-MAX_OTHER_ENTRIES = 10_000
-MAX_ROOTFS_ENTRIES = 1_000_000
-
 _DOCUMENTS = frozenset({"oci-layout", "index.json", "manifest.json", "manifest"})
 _LEFT_OUT = re.compile(r"repositories|version|.+/VERSION|.+/json|(?:[0-9a-f]{64}-)?signature-[0-9]+")
 _PROMISED = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.manifest\.json)?")
 _MAX_LINK_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many entries of each kind an archive may have; an image has about ten, a large one a thousand.
+
+    Attributes:
+        blobs: files that go to the content store, one write each.
+        others: documents, directories, links, and files that nobody needs.
+        rootfs: files and directories of an ACI.
+    """
+
+    blobs: int = 20_000
+    others: int = 10_000
+    rootfs: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,10 @@ class Holdings:
         raise InvalidArgument(f"import archive: {what} {name[:200]!r} is a link that leads round in circles")
 
 
-def take_in(source: Source, content: Content) -> Holdings:
+_BOUNDS = Bounds()
+
+
+def take_in(source: Source, content: Content, bounds: Bounds = _BOUNDS) -> Holdings:
     """Read the whole archive, store its blobs, and return what it held.
 
     A file whose name is a digest is stored under no other. When this raises, nothing is left open; blobs that were whole
@@ -88,17 +102,17 @@ def take_in(source: Source, content: Content) -> Holdings:
         for entry in entries(source):
             name = _text_name(entry)
             if name == "rootfs" or name.startswith("rootfs/"):
-                _take_rootfs(holdings, entry, source, content)
+                _take_rootfs(holdings, entry, source, content, bounds.rootfs)
                 continue
             _check_new(holdings, name, entry)
             if entry.kind == FILE and name not in _DOCUMENTS and not _LEFT_OUT.fullmatch(name):
                 holdings.blobs[name] = _store(content, source, name, entry.size_bytes)
-                if len(holdings.blobs) > MAX_BLOBS:
-                    raise InvalidArgument(f"import archive: it holds more than {MAX_BLOBS} blobs")
+                if len(holdings.blobs) > bounds.blobs:
+                    raise InvalidArgument(f"import archive: it holds more than {bounds.blobs} blobs")
                 continue
             others += 1
-            if others > MAX_OTHER_ENTRIES:
-                raise InvalidArgument(f"import archive: more than {MAX_OTHER_ENTRIES} entries in it are no blobs")
+            if others > bounds.others:
+                raise InvalidArgument(f"import archive: more than {bounds.others} entries in it are no blobs")
             if entry.kind == FILE and name in _DOCUMENTS:
                 holdings.documents[name] = _document(source, name, entry.size_bytes)
             elif entry.kind in (LINK, SYMLINK):
@@ -171,9 +185,9 @@ def _compare(source: Source, name: str, expected: Digest, size_bytes: int) -> St
     return StoredBlob(expected, size_bytes)
 
 
-def _take_rootfs(holdings: Holdings, entry: Entry, source: Source, content: Content) -> None:
+def _take_rootfs(holdings: Holdings, entry: Entry, source: Source, content: Content, most: int) -> None:
     if holdings.layer is None:
         holdings.layer = RootfsLayer(content)
-    if holdings.layer.entries >= MAX_ROOTFS_ENTRIES:
-        raise InvalidArgument(f"import archive: its rootfs has more than {MAX_ROOTFS_ENTRIES} entries")
+    if holdings.layer.entries >= most:
+        raise InvalidArgument(f"import archive: its rootfs has more than {most} entries")
     holdings.layer.add(entry, source)

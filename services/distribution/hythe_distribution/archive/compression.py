@@ -6,6 +6,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from hythe.errors import DataLoss, Unimplemented
@@ -17,20 +18,41 @@ _XZ = b"\xfd7zXZ\x00"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _LONGEST_MAGIC = 6
 _XZ_MEMORY_BYTES = 128 << 20
-_ZSTD_WINDOW_LOG = 27
 
 
-class _Decompressor(Protocol):
+class Decompressor(Protocol):
+    """One compressed stream being undone, as Python's own modules and the usual libraries have it."""
+
     @property
-    def needs_input(self) -> bool: ...
+    def needs_input(self) -> bool:
+        """Whether it gives nothing more without more data."""
+
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the compressed stream has ended."""
+
     @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What follows the end of the compressed stream."""
+
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes:
+        """Take `data` and return at most `max_length` bytes."""
 
 
-def decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a compressed stream is undone.
+
+    Attributes:
+        make: begins with a new stream.
+        failures: what its `decompress` raises when the stream is damaged.
+    """
+
+    make: Callable[[], Decompressor]
+    failures: tuple[type[Exception], ...]
+
+
+def decompressed(chunks: Iterator[bytes], zstd: Codec | None) -> Iterator[bytes]:
     """Yield the bytes of `chunks` uncompressed: gzip, bzip2, xz or zstd by their magic numbers, anything else as it is.
 
     Several compressed streams one after the other count as one; zeros after the last are padding. Nothing is inflated
@@ -38,25 +60,26 @@ def decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
     Args:
         chunks: the archive's bytes, none of them empty.
+        zstd: Python 3.11 has none of its own; None where there is no library.
 
     Raises:
         DataLoss: the compressed stream is damaged or ends early.
-        Unimplemented: it is zstd, and this installation has no library for it.
+        Unimplemented: it is zstd, and `zstd` is None.
     """
     first = b""
     while len(first) < _LONGEST_MAGIC and (more := next(chunks, b"")):
         first += more
-    make, failures = _choose(first)
-    if make is None:
+    codec = _choose(first, zstd)
+    if codec is None:
         if first:
             yield first
         yield from chunks
         return
-    inner, data = make(), first
+    inner, data = codec.make(), first
     while True:
         try:
             piece = inner.decompress(data, CHUNK_BYTES)
-        except failures as error:
+        except codec.failures as error:
             raise DataLoss("read archive: its compressed stream is damaged", cause=str(error)) from None
         data = b""
         if piece:
@@ -67,7 +90,7 @@ def decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
                 data = next(chunks, b"")
             if not data:
                 return
-            inner = make()
+            inner = codec.make()
         elif inner.needs_input:
             data = next(chunks, b"")
             if not data:
@@ -81,28 +104,19 @@ def layer_compression(start: bytes) -> str:
     return "zstd" if start.startswith(_ZSTD) else ""
 
 
-def _choose(first: bytes) -> tuple[Callable[[], _Decompressor] | None, tuple[type[Exception], ...]]:
+def _choose(first: bytes, zstd: Codec | None) -> Codec | None:
     if first.startswith(_GZIP):
-        return _Gzip, (zlib.error,)
+        return Codec(_Gzip, (zlib.error,))
     if first.startswith(_BZIP2):
-        return bz2.BZ2Decompressor, (OSError, ValueError)
+        return Codec(bz2.BZ2Decompressor, (OSError, ValueError))
     if first.startswith(_XZ):
-        return lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES), (lzma.LZMAError,)
-    if first.startswith(_ZSTD):
-        return _zstd()
-    return None, ()
-
-
-def _zstd() -> tuple[Callable[[], _Decompressor], tuple[type[Exception], ...]]:
-    try:
-        from backports import zstd  # not part of Python 3.11, nor of every installation of this service
-    except ImportError:
+        return Codec(lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES), (lzma.LZMAError,))
+    if first.startswith(_ZSTD) and zstd is None:
         raise Unimplemented(
             "read archive: it is compressed by zstd, for which this installation has no library",
             next_step="decompress it first (zstd -d), or install the Python package backports.zstd",
-        ) from None
-    options = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG}
-    return lambda: zstd.ZstdDecompressor(options=options), (zstd.ZstdError,)
+        )
+    return zstd if first.startswith(_ZSTD) else None
 
 
 class _Gzip:

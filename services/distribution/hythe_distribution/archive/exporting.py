@@ -67,12 +67,11 @@ def export_archive(
         NotFound: a blob was deleted meanwhile; raised while chunks are taken.
     """
     files = _files(plan_export(roots, content, options), options)
-    return _in_one_context(_stream(files, content, len(roots)))
+    return _in_context(contextvars.copy_context(), _stream(files, content, len(roots)))
 
 
-def _in_one_context(chunks: Generator[bytes]) -> Iterator[bytes]:
-    """Pass `chunks` through, always run in the same context: a span stays open between them, whichever thread takes them."""
-    context = contextvars.copy_context()
+def _in_context(context: contextvars.Context, chunks: Generator[bytes]) -> Iterator[bytes]:
+    """Pass `chunks` through, always run in `context`: a span stays open between them, whichever thread takes them."""
     try:
         while (chunk := context.run(next, chunks, None)) is not None:
             yield chunk

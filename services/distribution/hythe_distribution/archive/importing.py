@@ -13,6 +13,7 @@ from hythe.oci import Descriptor, Platform, default_platform
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.archive.aci import aci_roots, is_aci
+from hythe_distribution.archive.compression import Codec
 from hythe_distribution.archive.directory import directory_roots, is_directory
 from hythe_distribution.archive.docker import docker_roots, is_docker_archive
 from hythe_distribution.archive.graph import Walk
@@ -37,12 +38,14 @@ class ImportOptions:
         all_platforms: keeps indexes whole, be it with platforms that the archive doesn't hold; if False and no platform
             is given, this host's is taken.
         cancellation: the order to stop.
+        zstd: how archives compressed by zstd are read; None refuses them.
     """
 
     reference: Reference | None = None
     platform: Platform | None = None
     all_platforms: bool = True
     cancellation: Cancellation = field(default_factory=Cancellation)
+    zstd: Codec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,12 @@ def import_archive(stream: BinaryIO, content: Content, options: ImportOptions) -
         InvalidArgument: no known form, hostile or broken, or an image of which no platform is complete.
         DataLoss: the archive ends early or is damaged, or a blob isn't what is promised of it.
         NotFound: nothing in it is for the platform (details ``kind=platform``).
-        Unimplemented: an ACI that no OCI image can stand for, or zstd without a library for it.
+        Unimplemented: an ACI that no OCI image can stand for, or zstd without `options.zstd`.
         Cancelled: `options.cancellation` said so.
         HytheError: see `Content.open_ingest` and `Ingest.write`.
     """
     with tracing.span("import archive") as span:
-        holdings = take_in(Source(stream, options.cancellation), content)
+        holdings = take_in(Source(stream, options.cancellation, options.zstd), content)
         form, roots = _recognise(holdings, content)
         span.set("archive.format", form)
         walk = Walk(content, holdings.sizes())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from hythe.errors import DataLoss, InvalidArgument
-from hythe_distribution.archive.compression import decompressed
+from hythe_distribution.archive.compression import Codec, decompressed
 from hythe_distribution.cancellation import Cancellation
 
 READ_BYTES = 1 << 18
@@ -21,9 +21,9 @@ class Source:
         offset: bytes handed out so far.
     """
 
-    def __init__(self, stream: BinaryIO, cancellation: Cancellation) -> None:
-        """Read from `stream`, whose own errors pass through, until `cancellation` says stop."""
-        self._chunks = decompressed(_read(stream, cancellation))
+    def __init__(self, stream: BinaryIO, cancellation: Cancellation, zstd: Codec | None = None) -> None:
+        """Read from `stream`, whose own errors pass through, until `cancellation` says stop; see `decompressed`."""
+        self._chunks = decompressed(_read(stream, cancellation), zstd)
         self._chunk = memoryview(b"")
         self.offset = 0
 

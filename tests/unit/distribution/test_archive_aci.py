@@ -190,8 +190,8 @@ def device(major: bytes) -> bytes:
     ("archive", "kind", "text"),
     [
         (aci(aci_manifest(dependencies=[{"imageName": "x"}]), ROOTFS), Unimplemented, "has dependencies"),
-        (aci(aci_manifest(pathWhitelist=["/bin"]), ROOTFS), Unimplemented, "has pathWhitelist"),
-        (aci(aci_manifest(app={"eventHandlers": [{}]}), ROOTFS), Unimplemented, "has eventHandlers"),
+        (aci(aci_manifest(pathWhitelist=["/bin"]), ROOTFS), Unimplemented, "has a path whitelist"),
+        (aci(aci_manifest(app={"eventHandlers": [{}]}), ROOTFS), Unimplemented, "has event handlers"),
         (aci(aci_manifest(app={"user": "/bin/ping"}), ROOTFS), Unimplemented, "owner of a file"),
         (aci(aci_manifest(acKind="PodManifest"), ROOTFS), InvalidArgument, "acKind is 'PodManifest'"),
         (aci(aci_manifest(app={"ports": [{"port": 65000, "count": 1000}]}), ROOTFS), InvalidArgument, "port and count"),

@@ -151,12 +151,14 @@ def test_index_with_all_platforms_goes_out_whole() -> None:
 
 
 def nested(depth: int, image: Image) -> Index:
-    """Return an index `depth` deep above `image`, each with a blob of another type beside it."""
+    """Return an index `depth` deep above `image`, each naming what is below twice, with a blob of another type beside it."""
     note = Blob(b"note", "text/plain")
     media_type = "application/vnd.oci.image.index.v1+json"
     blobs, root = [note, *image.blobs, image.manifest], image.manifest
     for _ in range(depth):
-        root = Blob(encode({"schemaVersion": 2, "manifests": [root.descriptor(), note.descriptor()]}), media_type)
+        below = root.descriptor(platform={"os": "linux", "architecture": ARCHITECTURE})
+        entries = [below, below, note.descriptor()]
+        root = Blob(encode({"schemaVersion": 2, "manifests": entries}), media_type)
         blobs.append(root)
     return Index(root, (Image(root, tuple(blobs), "", ""),))
 

@@ -46,9 +46,10 @@ def aci_roots(holdings: Holdings, content: Content) -> tuple[Root, ...]:
     fields = load_object(holdings.documents[MANIFEST_FILE], "ACI manifest")
     if fields.text("acKind") != "ImageManifest":
         raise fields.refuse("acKind", f"is {fields.text('acKind')[:50]!r}, not 'ImageManifest'")
-    for name in ("dependencies", "pathWhitelist"):
-        if fields.has(name.lower()) and (fields.children(name) if name == "dependencies" else fields.texts(name)):
-            raise _unfit(name)
+    if fields.children("dependencies"):
+        raise _unfit("dependencies")
+    if fields.texts("pathWhitelist"):
+        raise _unfit("a path whitelist")
     layer = holdings.layer.finished
     labels, annotations = _pairs(fields, "labels"), _pairs(fields, "annotations")
     config = _keep(holdings, content, _config(fields, labels, annotations, layer))
@@ -99,10 +100,10 @@ def _config(
 
 def _app(app: Fields) -> dict[str, object]:
     if app.children("eventHandlers"):
-        raise _unfit("eventHandlers")
+        raise _unfit("event handlers")
     user, group, directory = app.text("user"), app.text("group"), app.text("workingDirectory")
     if user.startswith("/") or group.startswith("/"):
-        raise _unfit("user or group by the owner of a file")
+        raise _unfit("a user or group told by the owner of a file")
     environment = _pairs(app, "environment")
     if any("=" in name for name in environment):
         raise app.refuse("environment", "has a name with '=' in it")

@@ -87,6 +87,7 @@ class _Planner:
         self._content = content
         self._options = options
         self._what = ""
+        self._seen: set[Descriptor] = set()
         self.blobs: dict[Digest, Descriptor] = {}
 
     def image(self, reference: Reference | None, root: Descriptor) -> ExportedImage:
@@ -128,14 +129,15 @@ class _Planner:
         return parse_document(stored_document(self._content, target.digest), target.media_type)
 
     def _add_index(self, target: Descriptor, index: Index, depth: int) -> None:
-        if target.digest in self.blobs:
-            return
         if depth > MAX_NESTED_INDEXES:
             raise InvalidArgument(f"{self._what}: indexes are nested more than {MAX_NESTED_INDEXES} deep")
         for child in index.manifests:
             if child.media_type not in MANIFEST_TYPES | INDEX_TYPES:
                 self._add(child, "blob")
                 continue
+            if child in self._seen:
+                continue
+            self._seen.add(child)
             document = self._document(child)
             if isinstance(document, Index):
                 self._add_index(child, document, depth + 1)

@@ -63,6 +63,11 @@ class Layer:
     def __init__(self) -> None:
         self._entries: list[tuple[tarfile.TarInfo, bytes]] = []
 
+    @property
+    def entries(self) -> tuple[tuple[tarfile.TarInfo, bytes], ...]:
+        """The entries with their data, in order."""
+        return tuple(self._entries)
+
     def raw(self, entry: tarfile.TarInfo, data: bytes = b"") -> Layer:
         """Add any entry as it is, hostile ones too."""
         self._entries.append((entry, data))

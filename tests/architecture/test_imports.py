@@ -23,7 +23,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "redis": ("hythe_metadata.adapters.*",),
     "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*"),
     "isal": ("hythe_bundle.worker.*",),
-    "backports": ("hythe_bundle.worker.*",),
+    "backports": ("hythe_bundle.worker.*", "hythe_distribution.adapters.*"),
 }
 # What a service's own decisions may use of the shared library; the outer modules convert for them.
 DOMAIN = {

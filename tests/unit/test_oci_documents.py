@@ -13,7 +13,7 @@ from hythe.digest import digest_of
 from hythe.errors import InvalidArgument, NotFound
 from hythe.oci import Index, Manifest, parse_document, parse_platform, select
 from hythe.oci import media_types as types
-from hythe.oci.fields import MAX_DOCUMENT_BYTES
+from hythe.oci.fields import MAX_DOCUMENT_BYTES, load_objects
 from scripts.lab.images import ImageBuilder, Layer, index
 from tests.fakes.faults import both_manifest_and_index
 
@@ -267,3 +267,11 @@ def test_entry_that_is_no_image_is_not_selected() -> None:
     """An artifact in an index is not taken for an image, whatever platform it names."""
     offers = an_index(("linux/amd64", "application/vnd.example.sbom"), ("linux/amd64", types.DOCKER_MANIFEST))
     assert chosen(offers, "linux/amd64") == 1
+
+
+def test_list_of_objects_is_read_and_anything_else_refused() -> None:
+    """A document that is a list, as Docker's list of images, is read object by object under the same rules."""
+    assert [fields.text("a") for fields in load_objects(b'[{"a":"1"},{"a":"2"}]', "list")] == ["1", "2"]
+    for raw in (b"{}", b"[1]", b'[{"a":1,"a":2}]', b"[", b"[" + b" " * MAX_DOCUMENT_BYTES + b"]"):
+        with pytest.raises(InvalidArgument, match="parse list"):
+            load_objects(raw, "list")

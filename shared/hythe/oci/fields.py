@@ -23,19 +23,33 @@ def load_object(raw: bytes, what: str) -> Fields:
         InvalidArgument: too large, not UTF-8, not JSON, nested too deeply, not an object, or ambiguous: a key that
             stands twice or a half surrogate means different things to different readers.
     """
+    value = _load(raw, what)
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"parse {what}: expected a JSON object")
+    return Fields(value, what)
+
+
+def load_objects(raw: bytes, what: str) -> tuple[Fields, ...]:
+    """Return the JSON objects of the list that `raw` spells, at most 10,000.
+
+    Raises:
+        InvalidArgument: as for `load_object`; it is no list, or something in it is no object.
+    """
+    return Fields({what: _load(raw, what)}, what).children(what)
+
+
+def _load(raw: bytes, what: str) -> object:
     if len(raw) > MAX_DOCUMENT_BYTES:
         raise InvalidArgument(f"parse {what}: {len(raw)} bytes, more than {MAX_DOCUMENT_BYTES}")
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value: object = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError as error:
         raise InvalidArgument(f"parse {what}: not UTF-8", cause=str(error)) from None
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"parse {what}: not JSON", cause=str(error)[:200]) from None
-    if not isinstance(value, dict):
-        raise InvalidArgument(f"parse {what}: expected a JSON object")
-    return Fields(value, what)
+    return value
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

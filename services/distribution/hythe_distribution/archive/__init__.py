@@ -1,0 +1,1 @@
+"""Archives of images: which forms are read and written, as streams over the content store."""

@@ -18,10 +18,13 @@ from hythe.reference import Reference, parse_reference
 from hythe.wire import images as wire
 from hythe_distribution.adapters.http.request import Request
 from hythe_distribution.adapters.http.server import HttpServer
-from hythe_distribution.archive.exporting import ExportOptions, check_exportable, export_archive
+from hythe_distribution.archive.compression import Codec
+from hythe_distribution.archive.exportable import ExportOptions
+from hythe_distribution.archive.exporting import check_exportable, export_archive
 from hythe_distribution.archive.importing import Imported, ImportOptions, import_archive
 from hythe_distribution.archive_transfers import Orders
 from hythe_distribution.documents import require_document
+from hythe_distribution.names import is_dangling
 from hythe_distribution.namespace_store import Library
 from hythe_distribution.tickets import LIFETIME_S
 from hythe_distribution.workers import Workers
@@ -51,19 +54,28 @@ class _ExportOrder:
     namespace: str
     roots: tuple[tuple[Reference | None, Descriptor], ...]
     options: ExportOptions
+    size_bytes: int
 
 
 class ArchiveHandlers:
     """The endpoints and routes of archives."""
 
     def __init__(
-        self, library: Library, content: Content, catalogue: Catalogue, server: HttpServer, workers: Workers
+        self,
+        library: Library,
+        content: Content,
+        catalogue: Catalogue,
+        server: HttpServer,
+        workers: Workers,
+        zstd: Codec | None,
     ) -> None:
+        """Find images in threads of `workers`; without `zstd` archives compressed so are refused."""
         self._library = library
         self._content = content
         self._catalogue = catalogue
         self._server = server
         self._workers = workers
+        self._zstd = zstd
         self._loop = asyncio.get_running_loop()
         self._imports: Orders[_ImportOrder] = Orders(LIFETIME_S)
         self._exports: Orders[_ExportOrder] = Orders(LIFETIME_S)
@@ -81,6 +93,7 @@ class ArchiveHandlers:
             reference=parse_reference(request.reference) if request.reference else None,
             platform=parse_platform(request.platform) if request.platform else None,
             all_platforms=request.all_platforms and not request.platform,
+            zstd=self._zstd,
         )
         order = self._imports.put(_ImportOrder(context.namespace, options))
         return wire.TransferAddress(url=self._server.address("POST", "imports", order), lifetime_s=LIFETIME_S)
@@ -94,13 +107,12 @@ class ArchiveHandlers:
         )
         found = [await self._catalogue.find(context.namespace, text) for text in request.images]
 
-        def check() -> tuple[tuple[Reference | None, Descriptor], ...]:
-            roots = tuple((parse_reference(name), self._descriptor(name, digest)) for name, digest in found)
-            check_exportable(roots, self._content, options)
-            return roots
+        def check() -> _ExportOrder:
+            roots = tuple((_named(name), self._descriptor(name, digest)) for name, digest in found)
+            size_bytes = check_exportable(roots, self._content, options)
+            return _ExportOrder(context.namespace, roots, options, size_bytes)
 
-        roots = await self._workers.run(None, check)
-        order = self._exports.put(_ExportOrder(context.namespace, roots, options))
+        order = self._exports.put(await self._workers.run(None, check))
         return wire.TransferAddress(url=self._server.address("GET", "exports", order), lifetime_s=LIFETIME_S)
 
     def receive(self, request: Request) -> None:
@@ -113,8 +125,6 @@ class ArchiveHandlers:
         tracing.namespace.set(order.namespace)
         stream = cast(BinaryIO, io.BufferedReader(request.body, READ_BYTES))
         imported = import_archive(stream, self._content, order.options)
-        while stream.read(READ_BYTES):
-            pass  # what stands behind the end of an archive is no part of it
         request.answer(200, self._registered(order.namespace, imported).model_dump_json().encode())
 
     def _registered(self, namespace: str, imported: Imported) -> wire.ImageImported:
@@ -132,10 +142,15 @@ class ArchiveHandlers:
         order = self._exports.take(request.name)
         tracing.namespace.set(order.namespace)
         chunks = export_archive(order.roots, self._content, order.options)
-        request.send_chunks(chunks, {"Content-Type": "application/x-tar"})
+        request.send_chunks(chunks, {"Content-Type": "application/x-tar"}, size_bytes=order.size_bytes)
+
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _descriptor(self, name: str, digest: Digest) -> Descriptor:
         return parse_document(require_document(self._content, digest, f"export {name}")).descriptor
 
-    def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+def _named(name: str) -> Reference | None:
+    reference = parse_reference(name)
+    return None if is_dangling(reference) else reference

@@ -58,13 +58,14 @@ def keep_document(content: Content, raw: bytes) -> Digest:
     return digest
 
 
-def drop_unfinished_documents(content: Content) -> None:
-    """Remove the documents that a predecessor had not finished; to be called before any is kept.
+def drop_unfinished(content: Content, *prefixes: str) -> None:
+    """Remove what a predecessor had not finished of documents, and of ingests whose names begin with one of `prefixes`.
 
-    They are small and under names that nobody takes up again, other than the layers that a later pull goes on with.
+    To be called before any is begun. They are under names that nobody takes up again, other than the layers that a later
+    pull goes on with.
     """
     for status in list(content.ingests()):
-        if status.reference.startswith(_INGEST_PREFIX):
+        if status.reference.startswith((_INGEST_PREFIX, *prefixes)):
             content.abort(status.reference)
 
 

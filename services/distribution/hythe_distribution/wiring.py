@@ -16,9 +16,10 @@ from hythe_distribution.adapters.http.server import HttpServer
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.records_sqlite import SqliteRecords
 from hythe_distribution.adapters.registry.client import HttpRegistry
+from hythe_distribution.archive.storing import INGEST_PREFIX as ARCHIVE_PREFIX
 from hythe_distribution.content_check import Checker
 from hythe_distribution.content_handlers import ContentHandlers
-from hythe_distribution.documents import drop_unfinished_documents
+from hythe_distribution.documents import drop_unfinished
 from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import Fetcher
 from hythe_distribution.figures import PrometheusFigures
@@ -41,7 +42,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block runs; leaving it stops all downloads and keeps what they have brought."""
     content = DirectoryContent(process.settings.root / "content", process.settings.disk_reserve_bytes)
     content.sweep()
-    drop_unfinished_documents(content)
+    drop_unfinished(content, ARCHIVE_PREFIX)
     registry = HttpRegistry(
         credentials=DockerConfig(Path(process.settings.docker_config_text)),
         hosts_dirs=process.settings.hosts_dirs,

@@ -66,7 +66,7 @@ class Request:
             InvalidArgument: it says neither how long it is nor that it comes in chunks.
         """
         if self._body is None:
-            self._body = BodyReader(self._handler.rfile, self._handler.headers)
+            self._body = BodyReader(self._handler.rfile, dict(self._handler.headers.items()))
         return self._body
 
     def answer(self, status: int, data: bytes, content_type: str = "application/json") -> None:

@@ -42,3 +42,11 @@ LAYER_COMPRESSION: dict[str, Compression] = {
     f"{_DOCKER_FOREIGN_LAYER}.gzip": "gzip",
 }
 """How a layer of each known media type is compressed; any other type is no file system layer."""
+
+
+def is_foreign(media_type: str) -> bool:
+    """Tell whether a layer of this type may not be handed on by registries, so that its ``urls`` say where it is.
+
+    Spec: OCI image-spec, "Non-Distributable Layers"; Docker schema 2, "Image Manifest Field Descriptions" (urls).
+    """
+    return media_type.startswith((_OCI_FOREIGN_LAYER, _DOCKER_FOREIGN_LAYER))

@@ -62,6 +62,15 @@ class NoFigures:
     def hit(self) -> None:
         """Do nothing."""
 
+    def resumed(self, size_bytes: int) -> None:
+        """Do nothing."""
+
+    def retried(self) -> None:
+        """Do nothing."""
+
+    def parts(self, count: int) -> None:
+        """Do nothing."""
+
 
 async def with_hythe(reference: str, directory: Path, parallel: int) -> float:
     """Return the seconds of a pull into an empty store, without name and bus."""
@@ -72,6 +81,7 @@ async def with_hythe(reference: str, directory: Path, parallel: int) -> float:
     begun = time.perf_counter()
     await puller.pull("bench", parse_reference(reference), None, False, lambda news: None)
     taken = time.perf_counter() - begun
+    await fetcher.close()
     downloads.close()
     questions.close()
     registry.close()

@@ -25,3 +25,19 @@ def boottime_ms() -> int:
 def boot_id() -> str:
     """Return the kernel's id of this boot; a new one means that no process of the old boot lives."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def rfc3339_of(ns: int) -> str:
+    """Return a wall-clock time in nanoseconds since 1970 as `now_rfc3339` writes it; below a microsecond is cut off."""
+    seconds, rest_ns = divmod(ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns // 1000:06}Z"
+
+
+def ns_of(rfc3339: str) -> int:
+    """Return a time that `rfc3339_of` wrote in nanoseconds since 1970.
+
+    Raises:
+        ValueError: it is no RFC 3339 time.
+    """
+    moment = datetime.fromisoformat(rfc3339)
+    return int(moment.replace(microsecond=0).timestamp()) * 1_000_000_000 + moment.microsecond * 1000

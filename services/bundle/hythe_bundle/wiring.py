@@ -35,7 +35,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     unpacker = Unpacker(
         snapshots,
         WorkerApplier(root),
-        BusBlobs(process.bus, process.settings.host),
+        BusBlobs(process.bus, process.settings.host, root),
         ImageCache(database),
         room,
         Limits(reserve_bytes=reserve_bytes),

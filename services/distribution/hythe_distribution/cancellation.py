@@ -42,6 +42,20 @@ class Cancellation:
         if self._cancelled:
             raise Cancelled
 
+    def wait(self, timeout_s: float) -> None:
+        """Return after `timeout_s` seconds, if the work shall go on then.
+
+        Raises:
+            Cancelled: it shall not; raised as soon as the order is given.
+        """
+        woken = threading.Event()
+        forget = self.on_cancel(woken.set)
+        try:
+            woken.wait(timeout_s)
+        finally:
+            forget()
+        self.check()
+
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have `callback` called once at the order, at once if it was given; returns a function that takes this back.
 

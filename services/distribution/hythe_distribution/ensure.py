@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hythe.errors import Unimplemented
 from hythe.oci import Descriptor
 from hythe.oci.media_types import INDEX_TYPES, MANIFEST_TYPES
 from hythe.ports.content import Content
@@ -19,9 +20,13 @@ _MANIFESTS = MANIFEST_TYPES | INDEX_TYPES | {""}
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a whole, verified blob lies on this host; valid until it is deleted."""
+    """Where a whole, verified blob lies on this host; valid until it is deleted.
 
-    path: Path
+    Attributes:
+        path: None where content is no files of this host.
+    """
+
+    path: Path | None
     size_bytes: int
 
 
@@ -43,7 +48,6 @@ class Ensurer:
             watch: told how the download goes, if there is one; see `Fetcher.ensure`.
 
         Raises:
-            Unimplemented: this content store keeps no files on this host.
             HytheError: see `Fetcher.ensure` and `Resolver.ensure_manifest`.
         """
         digest = descriptor.digest
@@ -57,5 +61,8 @@ class Ensurer:
         return found
 
     def _locate(self, descriptor: Descriptor) -> Location:
-        path = self._content.locate(descriptor.digest)
-        return Location(path, self._content.info(descriptor.digest).size_bytes)
+        size_bytes = self._content.info(descriptor.digest).size_bytes
+        try:
+            return Location(self._content.locate(descriptor.digest), size_bytes)
+        except Unimplemented:
+            return Location(None, size_bytes)

@@ -23,6 +23,17 @@ class PrometheusFigures:
         self._joined = Counter(
             "hythe_fetch_joined", "Requests for a blob that waited for a download begun by another.", registry=registry
         )
+        self._resumed = Counter(
+            "hythe_fetch_resumed_bytes",
+            "Bytes of blobs that an earlier download had left, so that they were not fetched again.",
+            registry=registry,
+        )
+        self._retries = Counter(
+            "hythe_fetch_retries", "Downloads gone on with after their connection broke or stalled.", registry=registry
+        )
+        self._parts = Counter(
+            "hythe_fetch_parts", "Parts of large blobs asked for over spare connections.", registry=registry
+        )
         self._hits = Counter("hythe_fetch_hits", "Requests for a blob that was here already.", registry=registry)
 
     def started(self) -> None:
@@ -38,6 +49,18 @@ class PrometheusFigures:
     def joined(self) -> None:
         """See `hythe_distribution.fetcher.Figures.joined`."""
         self._joined.inc()
+
+    def resumed(self, size_bytes: int) -> None:
+        """See `hythe_distribution.transfer.Figures.resumed`."""
+        self._resumed.inc(size_bytes)
+
+    def retried(self) -> None:
+        """See `hythe_distribution.transfer.Figures.retried`."""
+        self._retries.inc()
+
+    def parts(self, count: int) -> None:
+        """See `hythe_distribution.transfer.Figures.parts`."""
+        self._parts.inc(count)
 
     def hit(self) -> None:
         """See `hythe_distribution.fetcher.Figures.hit`."""

@@ -28,14 +28,15 @@ class Verifier:
             raise DataLoss(f"write {self._what}: expected {self._total_bytes} bytes, got more")
         self._hasher.update(data)
 
-    def check(self, expected: Digest, size_bytes: int) -> None:
-        """Return if all bytes seen are `size_bytes` long and have the digest `expected`.
+    def check(self, expected: Digest | None, size_bytes: int | None) -> Digest:
+        """Return the digest of all bytes seen if that and their length are as promised; None stands for no promise.
 
         Raises:
-            DataLoss: they don't.
+            DataLoss: another length or digest.
         """
-        if self.seen_bytes != size_bytes:
+        if size_bytes is not None and self.seen_bytes != size_bytes:
             raise DataLoss(f"commit {self._what}: expected {size_bytes} bytes, got {self.seen_bytes}")
-        found = self._hasher.hexdigest()
-        if found != expected.hex:
-            raise DataLoss(f"commit {self._what}: expected {expected}, got sha256:{found}")
+        found = Digest(self._hasher.hexdigest())
+        if expected is not None and found != expected:
+            raise DataLoss(f"commit {self._what}: expected {expected}, got {found}")
+        return found

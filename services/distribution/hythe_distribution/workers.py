@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from hythe_distribution.cancellation import Cancellation
@@ -42,6 +42,11 @@ class Workers:
             if cancellation is not None:
                 cancellation.cancel()
             raise
+
+    def begin(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `function` called in a thread, from a thread that goes on meanwhile; its spans lie below the caller's."""
+        context = contextvars.copy_context()
+        return self._executor.submit(lambda: context.run(function, *args, **kwargs))
 
     def close(self) -> None:
         """Drop what waits, and wait for what runs."""

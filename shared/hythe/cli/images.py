@@ -1,12 +1,11 @@
-"""`hythe pull` and `hythe images`."""
+"""`hythe images`: the table of its commands, and the list of images."""
 
 from __future__ import annotations
 
-import sys
 import time
 
 from hythe.cli import exits, output
-from hythe.cli.progress import make_progress
+from hythe.cli.subcommands import Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,48 +15,39 @@ if TYPE_CHECKING:
     from hythe.cli.context import Context
 
 
-def pull_arguments(parser: ArgumentParser) -> None:
-    """Flags of `hythe pull`."""
-    parser.description = "Fetch an image and unpack it on this host. Prints REFERENCE@DIGEST; progress goes to stderr."
-    parser.add_argument("--platform", default="", metavar="OS/ARCH", help="instead of the host's own")
-    parser.add_argument("--plain-http", action="store_true", help="speak HTTP without TLS to the registry")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
-    parser.add_argument("reference", metavar="IMAGE")
+LS = Command("images", "list images", traced=True, templates=True, default=True, words=True)
+RM = Command("image_names", "remove images", traced=True)
+SUBCOMMANDS: dict[str, Command] = {
+    "ls": LS,
+    "list": LS,
+    "pull": Command("image_transfer", "fetch an image and unpack it", traced=True),
+    "push": Command("image_transfer", "send an image to a registry", traced=True),
+    "copy": Command("image_transfer", "copy an image from registry to registry", traced=True),
+    "tag": Command("image_names", "give an image another name", traced=True),
+    "rm": RM,
+    "remove": RM,
+    "prune": Command("image_prune", "remove images that nothing needs", traced=True),
+    "inspect": Command("image_show", "show everything known about images", traced=True, templates=True),
+    "history": Command("image_show", "show how an image was made", traced=True, templates=True),
+    "check": Command("image_check", "look whether all content of images is here", traced=True),
+    "usage": Command("image_check", "show how much room images take", traced=True),
+    "referrers": Command("image_check", "list what a registry has about an image", traced=True),
+    "import": Command(
+        "image_archive", "read images from an archive or a directory", function="import_images", traced=True
+    ),
+    "export": Command("image_archive", "write images into an archive or a directory", traced=True, output_file=True),
+    "login": Command("registry_login", "keep the credentials for a registry", traced=True),
+    "logout": Command("registry_login", "forget the credentials for a registry", traced=True),
+}
 
 
-def pull(context: Context) -> int:
-    """Pull an image."""
-    args = context.args
-    body = {
-        "reference": args.reference,
-        "platform": args.platform,
-        "host": context.settings.host,
-        "plain_http": args.plain_http,
-    }
-    progress = make_progress(sys.stderr, quiet=args.quiet)
-    result: dict[str, Any] = {}
-    for state, payload in context.bus.operate(context.subject("runtime", "image", "pull"), body):
-        if state == "done":
-            result = payload
-        elif payload.get("layer"):
-            layer = payload["layer"]
-            progress.layer(layer["digest"], layer["state"], layer["done_bytes"], layer["total_bytes"])
-    progress.end()
-    image = result["image"]
-    if context.as_json:
-        output.json_line({**image, "fetched_bytes": result["fetched_bytes"]})
-    else:
-        print(f"{image['reference']}@{image['target']['digest']}")
-    return exits.OK
-
-
-def images_arguments(parser: ArgumentParser) -> None:
+def ls_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe images`."""
     parser.add_argument("--no-trunc", action="store_true", help="show whole digests")
     parser.add_argument("-q", "--quiet", action="store_true", help="only references")
 
 
-def images(context: Context) -> int:
+def ls(context: Context) -> int:
     """List the images of the namespace."""
     args = context.args
     rows: list[dict[str, Any]] = []

@@ -12,44 +12,47 @@ import sys  # noqa: E402
 from importlib import import_module  # noqa: E402
 
 from hythe.cli import exits  # noqa: E402
+from hythe.cli.subcommands import HELP, VALUE_FLAGS, Command, choose, function_of, listing, split_at_word  # noqa: E402
 from hythe.errors import DeadlineExceeded, HytheError, Internal, PermissionDenied  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hythe.cli.context import Context
 
 
 class _Help(argparse.HelpFormatter):
-    """Help as wide as COLUMNS says: argparse would import shutil at every start, just in case, to ask the terminal."""
+    """Help as wide as COLUMNS says: argparse would import shutil at every start, just in case, to ask the terminal.
+
+    A text of one line is wrapped; one of several, as of a table or an example, is left as it is.
+    """
 
     def __init__(self, prog: str) -> None:
         columns = os.environ.get("COLUMNS", "")
         super().__init__(prog, max_help_position=32, width=int(columns) - 2 if columns.isdigit() else 118)
 
-
-class _HelpWithTables(_Help, argparse.RawDescriptionHelpFormatter):
-    """As `_Help`, with the epilog as it is."""
-
-
-class Command:
-    """One command: the module that has its ``<name>_arguments`` and ``<name>`` functions, and its line of help."""
-
-    __slots__ = ("help", "module", "traced")
-
-    def __init__(self, module: str, help_line: str, *, traced: bool = False) -> None:
-        self.module = f"hythe.cli.{module}"
-        self.help = help_line
-        self.traced = traced
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" not in text:
+            return super()._fill_text(text, width, indent)
+        return "\n".join(indent + line for line in text.splitlines())
 
 
 COMMANDS: dict[str, Command] = {
     "up": Command("stack", "start the stack of this host and keep it running"),
     "down": Command("stack", "stop containers and services and remove what they made"),
     "status": Command("stack", "show the processes of the stack and their health"),
-    "pull": Command("images", "fetch an image and unpack it", traced=True),
-    "images": Command("images", "list images", traced=True),
+    "images": Command("images", "list images; `hythe images --help` says what else", group=True),
+    "image": Command("images", "the same as images", group=True),
+    "content": Command("content", "look at the blobs that images are made of", group=True),
+    "pull": Command("image_transfer", "fetch an image and unpack it", traced=True),
+    "push": Command("image_transfer", "send an image to a registry", traced=True),
+    "tag": Command("image_names", "give an image another name", traced=True),
+    "rmi": Command("image_names", "remove images", function="rm", traced=True),
+    "save": Command("image_archive", "write images into an archive", traced=True, output_file=True),
+    "load": Command("image_archive", "read images from an archive", traced=True),
+    "login": Command("registry_login", "keep the credentials for a registry", traced=True),
+    "logout": Command("registry_login", "forget the credentials for a registry", traced=True),
     "run": Command("run", "run a command in a new container", traced=True),
     "ps": Command("containers", "list containers", traced=True),
     "logs": Command("logs", "show the output of a container, or the log of a service", traced=True),
@@ -63,50 +66,36 @@ COMMANDS: dict[str, Command] = {
     "config": Command("info", "show each setting and where its value comes from"),
     "version": Command("info", "show the version"),
 }
-_VALUE_FLAGS = {
-    "--root": "root",
-    "--state": "state",
-    "--host": "host",
-    "--namespace": "namespace",
-    "--cgroup-parent": "cgroup_parent",
-    "--nats-url": "nats_url",
-    "--nats-port": "nats_port",
-    "--nats-server": "nats_server",
-    "--key": "key",
-    "--log-level": "log_level",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (`hythe.cli.exits`); never raises, but for a fault of its own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    name, ahead, rest = _find_command(given)
+    ahead, name, rest = split_at_word(given, any_flag=True)
     if name not in COMMANDS:
         return _without_command(name, given)
-    command = COMMANDS[name]
-    module = import_module(command.module)
+    command, rest = COMMANDS[name], [*ahead, *rest]
+    table, epilog = COMMANDS, None
+    if command.group:
+        table = import_module(command.module).SUBCOMMANDS
+        word, chosen, rest = choose(table, rest)
+        if chosen is None:
+            return _without_subcommand(name, command, table, word, rest)
+        if not word:
+            epilog = _help_on_group(name, table) if HELP.intersection(rest) else None
+        command, name = chosen, f"{name} {word}".rstrip()
+    module, function = import_module(command.module), function_of(table, command)
     parser = argparse.ArgumentParser(
-        prog=f"hythe {name}", description=command.help, allow_abbrev=False, formatter_class=_Help
+        prog=f"hythe {name}", description=command.help, epilog=epilog, allow_abbrev=False, formatter_class=_Help
     )
-    getattr(module, f"{name}_arguments")(parser)
-    add_global_flags(parser)
+    getattr(module, f"{function}_arguments")(parser)
+    add_global_flags(parser, command)
     try:
-        args = parser.parse_args([*ahead, *rest])
+        args = parser.parse_args(rest)
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else exits.USAGE
         return exits.RUN_OURS if name == "run" and code == exits.USAGE else code
-    return _run(name, command, module, args)
-
-
-def _find_command(given: list[str]) -> tuple[str, list[str], list[str]]:
-    """Return the command's name, the global flags before it, and what follows it."""
-    index = 0
-    while index < len(given) and given[index].startswith("-"):
-        flag = given[index]
-        index += 2 if flag in (*_VALUE_FLAGS, "-n", "--format", "-o", "--timeout") else 1
-    if index >= len(given):
-        return "", given, []
-    return given[index], given[:index], given[index + 1 :]
+    return _run(name, command, getattr(module, function), args)
 
 
 def _without_command(name: str, given: list[str]) -> int:
@@ -116,36 +105,71 @@ def _without_command(name: str, given: list[str]) -> int:
     if "--version" in given and not name:
         print(f"hythe {__version__}")
         return exits.OK
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {command:<{width}}  {entry.help}" for command, entry in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="hythe",
         usage="hythe [flags] COMMAND ...",
         description=f"Hythe {__version__}: containers over a message bus, every step in one trace.",
-        epilog=f"commands:\n{listed}\n\n{exits.help_text()}\n\n`hythe COMMAND --help` shows the flags of a command.",
-        formatter_class=_HelpWithTables,
+        epilog=f"commands:\n{listing(COMMANDS)}\n\n{exits.help_text()}\n\n`hythe COMMAND --help` shows the flags of a command.",
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     add_global_flags(parser)
     if name:
         print(f"hythe: there is no command {name!r}; `hythe --help` lists them", file=sys.stderr)
         return exits.USAGE
-    wants_help = bool({"-h", "--help"} & set(given))
-    parser.print_help(sys.stdout if wants_help else sys.stderr)
-    return exits.OK if wants_help else exits.USAGE
+    return _show_help(parser, given)
 
 
-def add_global_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every command takes, before or after its name."""
+def _without_subcommand(name: str, command: Command, table: Mapping[str, Command], word: str, given: list[str]) -> int:
+    """Show what there is in a group, or say that there is no such command in it."""
+    if word:
+        print(f"hythe {name}: there is no command {word!r}; `hythe {name} --help` lists them", file=sys.stderr)
+        return exits.USAGE
+    parser = argparse.ArgumentParser(
+        prog=f"hythe {name}",
+        usage=f"hythe {name} COMMAND ...",
+        description=command.help,
+        epilog=_help_on_group(name, table),
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    add_global_flags(parser)
+    return _show_help(parser, given)
+
+
+def _help_on_group(name: str, table: Mapping[str, Command]) -> str:
+    return f"commands:\n{listing(table)}\n\n`hythe {name} COMMAND --help` shows the flags of a command."
+
+
+def _show_help(parser: argparse.ArgumentParser, given: list[str]) -> int:
+    """Show help, on stdout if it was asked for, else as an answer to wrong use."""
+    wanted = bool(HELP.intersection(given))
+    parser.print_help(sys.stdout if wanted else sys.stderr)
+    return exits.OK if wanted else exits.USAGE
+
+
+def add_global_flags(parser: argparse.ArgumentParser, command: Command | None = None) -> None:
+    """Add the flags that every command takes, before or after its name, as far as `command` has them."""
     group = parser.add_argument_group("flags of every command")
-    for flag, key in _VALUE_FLAGS.items():
+    for flag, key in VALUE_FLAGS.items():
         names = ("-n", flag) if flag == "--namespace" else (flag,)
         group.add_argument(*names, dest=f"setting_{key}", metavar="VALUE", help=f"setting {key} (`hythe config`)")
-    group.add_argument("--format", "-o", choices=("table", "json"), default="table", help="json: one object per line")
+    names = ("--format",) if command is not None and command.output_file else ("--format", "-o")
+    if command is not None and command.templates:
+        text = "json, table, or a template (docs/output.md)"
+        group.add_argument(*names, type=_format, default="table", metavar="FORMAT", help=text)
+    else:
+        group.add_argument(*names, choices=("table", "json"), default="table", help="json: one object per line")
     group.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     group.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="give up after this long; outcome then unknown"
     )
+
+
+def _format(text: str) -> str:
+    if text not in ("table", "json") and "{{" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither json nor table, nor a template with {{{{.Field}}}}")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -155,7 +179,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _run(name: str, command: Command, module: object, args: argparse.Namespace) -> int:
+def _run(name: str, command: Command, function: Callable[[Context], int], args: argparse.Namespace) -> int:
     from hythe import settings
     from hythe.cli.context import Context
 
@@ -163,12 +187,12 @@ def _run(name: str, command: Command, module: object, args: argparse.Namespace) 
     context: Context | None = None
     failed: HytheError | None = None
     try:
-        flags = {key: getattr(args, f"setting_{key}") for key in _VALUE_FLAGS.values()}
+        flags = {key: getattr(args, f"setting_{key}") for key in VALUE_FLAGS.values()}
         loaded = settings.load(flags)
         context = Context(name, loaded, args, _START_NS, traced=command.traced)
         if args.timeout is not None:
             _limit(name, args.timeout)
-        code: int = getattr(module, name)(context)
+        code = function(context)
         sys.stdout.flush()
     except HytheError as error:
         failed, code = error, code_of(error)

@@ -11,7 +11,7 @@ from hythe.digest import digest_of
 from hythe.errors import DataLoss, NotFound, Unavailable
 from hythe.oci import Descriptor
 from hythe_distribution.adapters.memory_store import MemoryContent
-from hythe_distribution.fetcher import BlobProgress, Fetcher
+from hythe_distribution.fetcher import BlobProgress, Fetcher, Rules
 from hythe_distribution.hosts import Source
 from hythe_distribution.workers import Workers
 from tests.fakes.gated_registry import GatedRegistry
@@ -21,6 +21,7 @@ SOURCE = Source("a.example", "app")
 OTHER = Source("b.example", "app")
 DATA = b"0123456789" * 1000
 DOWNLOADS = 2
+RULES = Rules(first_wait_s=0.001, parallel_from_bytes=50_000, part_bytes=5_000, stretch_bytes=20_000)
 
 
 class Counts:
@@ -32,6 +33,9 @@ class Counts:
         self.size_bytes = 0
         self.joins = 0
         self.hits = 0
+        self.resumed_bytes = 0
+        self.retries = 0
+        self.part_count = 0
 
     def started(self) -> None:
         """Count a download."""
@@ -51,6 +55,18 @@ class Counts:
         """Count a hit."""
         self.hits += 1
 
+    def resumed(self, size_bytes: int) -> None:
+        """Count what was not fetched again."""
+        self.resumed_bytes += size_bytes
+
+    def retried(self) -> None:
+        """Count a retry."""
+        self.retries += 1
+
+    def parts(self, count: int) -> None:
+        """Count parts."""
+        self.part_count += count
+
 
 class Bench:
     """A fetcher with all that it works with."""
@@ -61,7 +77,7 @@ class Bench:
         self.counts = Counts()
         self.downloads = Workers("download", DOWNLOADS)
         self.questions = Workers("question", 2)
-        self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, self.counts)
+        self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, self.counts, RULES)
         self.seen: list[BlobProgress] = []
 
     def hold(self) -> None:

@@ -1,18 +1,21 @@
-"""Blobs by way of this host's distribution service: asked for over the bus, read from the path it answers."""
+"""Blobs by way of this host's distribution service: asked for over the bus, read from the path or address it answers."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
+from pathlib import Path
 
 from hythe import subjects
 from hythe.bus.connection import Bus
-from hythe.digest import Digest
+from hythe.client.transfer import request as http_request
+from hythe.digest import Digest, verified
 from hythe.errors import DataLoss, InvalidArgument, Unavailable
 from hythe.oci import Descriptor
 from hythe.oci.fields import MAX_DOCUMENT_BYTES
 from hythe.wire import distribution as wire
+from hythe_bundle.adapters import disk_errors
 from hythe_bundle.content import LayerReport, Origin, Report
 
 ATTEMPTS = 3
@@ -21,10 +24,15 @@ ATTEMPTS = 3
 class BusBlobs:
     """Keeps the promises of `hythe_bundle.content.Blobs`."""
 
-    def __init__(self, bus: Bus, host: str) -> None:
-        """Ask the distribution service of `host` and no other: its paths mean something here alone."""
+    def __init__(self, bus: Bus, host: str, directory: Path) -> None:
+        """Ask the distribution service of `host` and no other: its paths mean something here alone.
+
+        Args:
+            directory: where blobs that content keeps elsewhere lie while they are read, without a name.
+        """
         self._bus = bus
         self._host = host
+        self._directory = directory
 
     async def open(self, origin: Origin, blob: Descriptor, report: Report) -> int:
         """See `Blobs.open`."""
@@ -57,6 +65,8 @@ class BusBlobs:
                 async for news in operation:
                     report(LayerReport(digest, news.state, news.done_bytes, news.total_bytes))
                 location = operation.result
+            if not location.path:
+                return await asyncio.to_thread(_download, location, digest, self._directory)
             try:
                 return os.open(location.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
@@ -66,6 +76,29 @@ class BusBlobs:
             service="distribution",
             outcome="failed",
         )
+
+
+def _download(location: wire.ContentLocation, digest: Digest, directory: Path) -> int:
+    """Return a descriptor, open at the start, of a file without a name that holds the blob, verified once more."""
+    fd = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    try:
+        with http_request(f"read {digest}", "GET", location.url) as answer:
+            for chunk in verified(answer.chunks(), digest, location.size_bytes, str(digest)):
+                _write(fd, chunk, f"read {digest}", directory)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _write(fd: int, data: bytes, step: str, directory: Path) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError as error:
+        raise disk_errors.of_os(error, step, directory) from error
 
 
 def _read_small(fd: int, most_bytes: int) -> bytes:

@@ -42,6 +42,11 @@ class MemoryContent:
         self._blob(digest)
         raise Unimplemented(f"locate {digest}: content in memory has no path")
 
+    def presign(self, digest: Digest, lifetime_s: float) -> str | None:
+        """See `hythe.ports.content.Content.presign`; memory serves nobody."""
+        self._blob(digest)
+        return None
+
     def walk(self) -> Iterator[BlobInfo]:
         """See `hythe.ports.content.Content.walk`."""
         with self._lock:
@@ -143,11 +148,14 @@ class MemoryIngest:
             raise
         self._data += data
 
-    def commit(self, expected: Digest, size_bytes: int) -> BlobInfo:
+    def read_back(self, offset: int, length: int) -> bytes:
+        """See `hythe.ports.content.Ingest.read_back`."""
+        return bytes(self._data[offset : offset + length]) if self._open else b""
+
+    def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:
         """See `hythe.ports.content.Ingest.commit`."""
         try:
-            self._verifier.check(expected, size_bytes)
-            return self._store.add(expected, bytes(self._data))
+            return self._store.add(self._verifier.check(expected, size_bytes), bytes(self._data))
         finally:
             self.abort()
 

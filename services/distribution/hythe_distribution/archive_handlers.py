@@ -1,0 +1,141 @@
+"""``image.import`` and ``image.export``: the order over the bus, the archive over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
+
+from hythe import tracing
+from hythe.bus.endpoint import Context
+from hythe.bus.service import Service
+from hythe.digest import Digest
+from hythe.oci import Descriptor, parse_document, parse_platform
+from hythe.ports.content import Content
+from hythe.reference import Reference, parse_reference
+from hythe.wire import images as wire
+from hythe_distribution.adapters.http.request import Request
+from hythe_distribution.adapters.http.server import HttpServer
+from hythe_distribution.archive.exporting import ExportOptions, check_exportable, export_archive
+from hythe_distribution.archive.importing import Imported, ImportOptions, import_archive
+from hythe_distribution.archive_transfers import Orders
+from hythe_distribution.documents import require_document
+from hythe_distribution.namespace_store import Library
+from hythe_distribution.tickets import LIFETIME_S
+from hythe_distribution.workers import Workers
+
+READ_BYTES = 1 << 20
+T = TypeVar("T")
+
+
+class Catalogue(Protocol):
+    """The names of images, as far as archives need them."""
+
+    async def find(self, namespace: str, text: str) -> tuple[str, Digest]:
+        """Return the reference and root of the image that `text` names; see `hythe_distribution.lookup`."""
+
+    async def register(self, namespace: str, reference: Reference | None, target: Descriptor) -> wire.ImageSummary:
+        """Point a name at a root, or without one keep it as an image without a name; return what it is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ImportOrder:
+    namespace: str
+    options: ImportOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _ExportOrder:
+    namespace: str
+    roots: tuple[tuple[Reference | None, Descriptor], ...]
+    options: ExportOptions
+
+
+class ArchiveHandlers:
+    """The endpoints and routes of archives."""
+
+    def __init__(
+        self, library: Library, content: Content, catalogue: Catalogue, server: HttpServer, workers: Workers
+    ) -> None:
+        self._library = library
+        self._content = content
+        self._catalogue = catalogue
+        self._server = server
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+        self._imports: Orders[_ImportOrder] = Orders(LIFETIME_S)
+        self._exports: Orders[_ExportOrder] = Orders(LIFETIME_S)
+
+    def register(self, service: Service) -> None:
+        """Add the endpoints to `service` and the routes to the HTTP server."""
+        service.unary("image", "import", wire.ImageImport, self.image_import, scope="any")
+        service.unary("image", "export", wire.ImageExport, self.image_export, scope="any")
+        self._server.route("POST", "imports", self.receive)
+        self._server.route("GET", "exports", self.send)
+
+    async def image_import(self, context: Context, request: wire.ImageImport) -> wire.TransferAddress:
+        """Answer ``image.import``."""
+        options = ImportOptions(
+            reference=parse_reference(request.reference) if request.reference else None,
+            platform=parse_platform(request.platform) if request.platform else None,
+            all_platforms=request.all_platforms and not request.platform,
+        )
+        order = self._imports.put(_ImportOrder(context.namespace, options))
+        return wire.TransferAddress(url=self._server.address("POST", "imports", order), lifetime_s=LIFETIME_S)
+
+    async def image_export(self, context: Context, request: wire.ImageExport) -> wire.TransferAddress:
+        """Answer ``image.export``."""
+        options = ExportOptions(
+            format=request.format,
+            platform=parse_platform(request.platform) if request.platform else None,
+            all_platforms=request.all_platforms,
+        )
+        found = [await self._catalogue.find(context.namespace, text) for text in request.images]
+
+        def check() -> tuple[tuple[Reference | None, Descriptor], ...]:
+            roots = tuple((parse_reference(name), self._descriptor(name, digest)) for name, digest in found)
+            check_exportable(roots, self._content, options)
+            return roots
+
+        roots = await self._workers.run(None, check)
+        order = self._exports.put(_ExportOrder(context.namespace, roots, options))
+        return wire.TransferAddress(url=self._server.address("GET", "exports", order), lifetime_s=LIFETIME_S)
+
+    def receive(self, request: Request) -> None:
+        """Take in an archive and register its images; answers `ImageImported`.
+
+        Raises:
+            HytheError: see `import_archive`; blobs that were whole before stay, seen by no namespace.
+        """
+        order = self._imports.take(request.name)
+        tracing.namespace.set(order.namespace)
+        stream = cast(BinaryIO, io.BufferedReader(request.body, READ_BYTES))
+        imported = import_archive(stream, self._content, order.options)
+        while stream.read(READ_BYTES):
+            pass  # what stands behind the end of an archive is no part of it
+        request.answer(200, self._registered(order.namespace, imported).model_dump_json().encode())
+
+    def _registered(self, namespace: str, imported: Imported) -> wire.ImageImported:
+        with tracing.span("publish", hythe__blobs=len(imported.publications)):
+            self._library.publish(namespace, imported.publications)
+        images = [
+            self._await(self._catalogue.register(namespace, image.reference, image.target)) for image in imported.images
+        ]
+        return wire.ImageImported(
+            format=imported.format, images=images, blobs=imported.blobs, size_bytes=imported.size_bytes
+        )
+
+    def send(self, request: Request) -> None:
+        """Send an archive of what was ordered; an error breaks it off before its end."""
+        order = self._exports.take(request.name)
+        tracing.namespace.set(order.namespace)
+        chunks = export_archive(order.roots, self._content, order.options)
+        request.send_chunks(chunks, {"Content-Type": "application/x-tar"})
+
+    def _descriptor(self, name: str, digest: Digest) -> Descriptor:
+        return parse_document(require_document(self._content, digest, f"export {name}")).descriptor
+
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,110 @@
+"""When the bytes of a blob may go: not while a namespace sees it, nor while somebody is about to publish it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from hythe import tracing
+from hythe.digest import Digest
+from hythe.errors import AlreadyExists, HytheError, NotFound
+from hythe.ports.content import Content
+from hythe.ports.namespace_content import LabelledBlob
+from hythe_distribution.records import Publication, Records
+
+
+class Retention:
+    """Serialises what is published with what is deleted, for one process that owns content and records."""
+
+    def __init__(self, content: Content, records: Records) -> None:
+        self._content = content
+        self._records = records
+        self._lock = threading.Lock()
+        self._held: Counter[Digest | None] = Counter()
+        self._unwanted: set[Digest] = set()
+
+    @contextmanager
+    def hold(self, digests: Iterable[Digest | None]) -> Iterator[None]:
+        """Keep the bytes of `digests` while the block runs, though no namespace may see them; None keeps all bytes.
+
+        What was deleted meanwhile and is still unseen goes when the block is left, which may block.
+        """
+        held = list(digests)
+        with self._lock:
+            self._held.update(held)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.subtract(held)
+                self._held += Counter()  # forgets what nobody holds any more
+                self._clear_away()
+
+    def publish(self, namespace: str, blobs: Iterable[Publication]) -> None:
+        """Make blobs visible; durable when this returns.
+
+        Raises:
+            NotFound: the bytes of one are not there (details ``kind=blob``); nothing was published then.
+            HytheError: see `Records.publish`.
+        """
+        wanted = list(blobs)
+        with self._lock:
+            for blob in wanted:
+                self._content.info(blob.digest)
+            self._records.publish(namespace, wanted)
+
+    def publish_new(self, namespace: str, blob: Publication) -> LabelledBlob:
+        """Make a blob that is held visible where it isn't yet, and return its record.
+
+        Raises:
+            AlreadyExists: the namespace sees it (details ``digest``).
+            HytheError: see `Records.publish`; the bytes go with the hold then, unless somebody sees them.
+        """
+        with self._lock:
+            try:
+                self._records.get(namespace, blob.digest)
+            except NotFound:
+                pass
+            else:
+                raise already_exists(namespace, blob.digest)
+            try:
+                self._records.publish(namespace, [blob])
+                return self._records.get(namespace, blob.digest)
+            except BaseException:
+                self._unwanted.add(blob.digest)
+                raise
+
+    def withdraw(self, namespace: str, digest: Digest) -> None:
+        """Take a blob out of a namespace, and remove its bytes if they are not seen or held.
+
+        Bytes that can't be removed now are tried again when the next blob is withdrawn or let go of.
+
+        Raises:
+            NotFound: the namespace doesn't see it.
+        """
+        with self._lock:
+            self._records.withdraw(namespace, digest)
+            self._unwanted.add(digest)
+            self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Remove the bytes of what is unwanted and neither held nor seen."""
+        if self._held[None]:
+            return
+        for digest in [digest for digest in self._unwanted if not self._held[digest]]:
+            try:
+                if not self._records.namespaces_of(digest):
+                    with tracing.span("remove bytes", oci__digest=str(digest)):
+                        self._content.delete(digest)
+            except NotFound:
+                pass
+            except HytheError:
+                continue  # its span says why; the record is gone, so nobody can ask for the bytes
+            self._unwanted.discard(digest)
+
+
+def already_exists(namespace: str, digest: Digest) -> AlreadyExists:
+    """Return the error of who brings a blob to a namespace that sees it."""
+    return AlreadyExists(f"take in {digest}: namespace {namespace} has it already", details={"digest": str(digest)})

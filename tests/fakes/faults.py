@@ -98,10 +98,37 @@ def paced(chunk_bytes: int, pause_s: float) -> Fault:
     return fault
 
 
+def trickling(chunk_bytes: int, pause_s: float) -> Fault:
+    """Send the body in chunks of unknown total (``Transfer-Encoding: chunked``) with a pause after each."""
+
+    def fault(handler: Handler, answer: Answer) -> None:
+        handler.send_response(answer.status)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(answer.body), chunk_bytes):
+            chunk = answer.body[start : start + chunk_bytes]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            handler.wfile.flush()
+            handler.server.registry.released.wait(pause_s)
+        handler.wfile.write(b"0\r\n\r\n")
+
+    return fault
+
+
 def hang_up() -> Fault:
     """Close the connection without a word."""
 
     def fault(handler: Handler, answer: Answer) -> None:
+        handler.close_connection = True
+
+    return fault
+
+
+def silent() -> Fault:
+    """Take the request and say nothing, with the connection open, until the registry closes."""
+
+    def fault(handler: Handler, answer: Answer) -> None:
+        handler.server.registry.released.wait()
         handler.close_connection = True
 
     return fault

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
+
+MIN_SECRET_LENGTH = 4  # a shorter one would be found in every word
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,13 @@ class Credentials:
     username: str = field(repr=False)
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen anywhere, in each form in which it is sent."""
+        texts = tuple(text for text in (self.password, self.identity_token) if text)
+        encoded = tuple(basic_authorization(self.username, text).removeprefix("Basic ") for text in texts)
+        return (*texts, *encoded)
 
 
 class CredentialStore(Protocol):
@@ -42,3 +53,19 @@ class CredentialStore(Protocol):
         Raises:
             FailedPrecondition: the file or the helper cannot be used.
         """
+
+
+def basic_authorization(username: str, password: str) -> str:
+    """Return the value of an ``Authorization`` header for a user name and password.
+
+    Spec: RFC 7617.
+    """
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def without_secrets(text: bytes, secrets: Iterable[str]) -> bytes:
+    """Return what a stranger said with all `secrets` taken out: servers repeat what they were sent when they refuse it."""
+    for secret in secrets:
+        if len(secret) >= MIN_SECRET_LENGTH:
+            text = text.replace(secret.encode(), b"***")
+    return text

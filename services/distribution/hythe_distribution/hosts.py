@@ -97,7 +97,8 @@ def redirected(step: str, current: Endpoint, target: str, location: str) -> tupl
         raise Unavailable(f"{step}: {current} redirects to no URL", cause=str(error)) from None
     new_target = (split.path or "/") + (f"?{split.query}" if split.query else "")
     if endpoint is None or not _TARGET.fullmatch(new_target):
-        raise Unavailable(f"{step}: {current} redirects to no HTTP URL", cause=location[:200])
+        # a query may be a signature, which is a credential
+        raise Unavailable(f"{step}: {current} redirects to no HTTP URL", cause=location.partition("?")[0][:200])
     if current.scheme == "https" and endpoint.scheme == "http":
         raise PermissionDenied(f"{step}: {current} redirects to plain HTTP", cause=str(endpoint))
     if split.username is not None:

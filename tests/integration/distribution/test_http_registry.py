@@ -28,7 +28,7 @@ from hythe.errors import (
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
 from hythe_distribution.adapters.registry.client import HttpRegistry
-from hythe_distribution.cancellation import Cancellation
+from hythe_distribution.cancellation import Cancellation, Cancelled
 from hythe_distribution.hosts import Source, source_of
 from scripts.lab.images import Blob, Image, ImageBuilder, Layer
 from tests.fakes import faults
@@ -176,10 +176,10 @@ def test_refusal_with_a_long_or_broken_text_is_cut(
 ) -> None:
     """A refusal of many megabytes costs neither memory nor a screenful."""
     for body in (b"<html>" * 1_000_000, b'{"errors": 5}', b'{"errors": [5]}', b"[" * 60_000):
-        fake_registry.break_at(MANIFEST, faults.status(500, body), times=1)
-        with pytest.raises(Unavailable) as raised:
+        fake_registry.break_at(MANIFEST, faults.status(400, body), times=1)
+        with pytest.raises(InvalidArgument) as raised:
             client.manifest(source, "1", NEVER)
-        assert raised.value.cause == "HTTP 500 Internal Server Error"
+        assert raised.value.cause == "HTTP 400 Bad Request"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_cancelled_work_wakes_at_once(source: Source, image: Image, fake_registr
     def work() -> None:
         try:
             fetch(patient, source, image.layers[0], cancellation)
-        except HytheError as error:
+        except (HytheError, Cancelled) as error:
             ended.append(error)
 
     thread = threading.Thread(target=work)

@@ -9,66 +9,107 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from hythe.errors import PermissionDenied
+from hythe_distribution.adapters.registry.trust import Contexts
 from hythe_distribution.hosts import Endpoint, may_be_led_to
+from hythe_distribution.mirrors import SYSTEM_TRUST, Trust
 
-MAX_IDLE_PER_ENDPOINT = 8
+MAX_IDLE_PER_ROUTE = 8
 MAX_IDLE_S = 30.0
+MIN_STALL_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How an endpoint is reached; a connection is used again only for the very same route.
+
+    Attributes:
+        led_by: on whose word: the user's own, or a stranger's: one on this host or elsewhere. It limits the addresses.
+        dial_timeout_s: seconds; None for the default.
+    """
+
+    endpoint: Endpoint
+    led_by: Literal["user", "stranger on loopback", "stranger"] = "user"
+    trust: Trust = SYSTEM_TRUST
+    dial_timeout_s: float | None = None
+
+    def to(self, endpoint: Endpoint) -> Route:
+        """Return the route to where the server at the end of this one leads: back to itself, or further as a stranger may.
+
+        What was said for this server about certificates is not said to another.
+        """
+        if endpoint == self.endpoint:
+            return self
+        if self.led_by != "user":
+            return Route(endpoint, self.led_by)
+        if endpoint.host == self.endpoint.host:
+            return Route(endpoint)
+        return Route(endpoint, "stranger on loopback" if self.endpoint.loopback else "stranger")
+
+    def allows(self, address: str) -> bool:
+        """Tell whether it may end at a numeric address."""
+        return self.led_by == "user" or may_be_led_to(address, from_loopback=self.led_by == "stranger on loopback")
 
 
 class Connection(http.client.HTTPConnection):
-    """One connection to one endpoint; used by one thread at a time."""
+    """One connection along one route; used by one thread at a time."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        tls: ssl.SSLContext | None,
-        allowed: Callable[[str], bool],
+        route: Route,
+        context: Callable[[], ssl.SSLContext] | None,
         connect_timeout_s: float,
         stall_timeout_s: float,
     ) -> None:
-        super().__init__(endpoint.host, endpoint.port)
-        self.endpoint = endpoint
-        self.default_port = 443 if tls else 80
+        super().__init__(route.endpoint.host, route.endpoint.port)
+        self.route = route
+        self.endpoint = route.endpoint
+        self.default_port = 443 if context else 80
         self.idle_since = 0.0
-        self._tls = tls
-        self._allowed = allowed
+        self._context = context
         self._connect_timeout_s = connect_timeout_s
         self._stall_timeout_s = stall_timeout_s
         self._open_socket: socket.socket | None = None
         self._aborted = False
 
     def connect(self) -> None:
-        """Dial, within the connect timeout for all addresses together.
+        """Dial, within the connect timeout for all addresses together; TLS may take as long again.
 
         Raises:
             OSError: no address answered; the last one's error.
             PermissionDenied: the name leads to an address that it may not lead to.
+            FailedPrecondition: the certificates that the route names cannot be used.
         """
+        context = self._context() if self._context else None
         sock = self._dial()
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(self._stall_timeout_s)
-            self.sock = self._tls.wrap_socket(sock, server_hostname=self.endpoint.host) if self._tls else sock
+            sock.settimeout(self._connect_timeout_s)
+            self.sock = context.wrap_socket(sock, server_hostname=self.endpoint.host) if context else sock
+            self.sock.settimeout(self._stall_timeout_s)
         except BaseException:
             sock.close()
             raise
-        self._open_socket = self.sock
-        if self._aborted:
-            self.abort()
+        self._watch(self.sock)
 
     def _dial(self) -> socket.socket:
-        addresses = socket.getaddrinfo(self.endpoint.host, self.endpoint.port, type=socket.SOCK_STREAM)
+        try:
+            addresses = socket.getaddrinfo(self.endpoint.host, self.endpoint.port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # a name that a stranger gave may break every rule of names
+            raise socket.gaierror(socket.EAI_NONAME, "no such host") from error
         give_up = time.monotonic() + self._connect_timeout_s
         failure: OSError = TimeoutError("timed out")
         for i, (family, kind, protocol, _, address) in enumerate(addresses):
-            if not self._allowed(str(address[0])):
+            if not self.route.allows(str(address[0])):
                 raise PermissionDenied(
                     f"connect to {self.endpoint}: its address may not be led to", cause=str(address[0])
                 )
             sock = socket.socket(family, kind, protocol)
             sock.settimeout(max(0.1, (give_up - time.monotonic()) / (len(addresses) - i)))
+            self._watch(sock)
             try:
                 sock.connect(address)
                 return sock
@@ -76,6 +117,12 @@ class Connection(http.client.HTTPConnection):
                 sock.close()
                 failure = error
         raise failure
+
+    def _watch(self, sock: socket.socket) -> None:
+        """Have `abort` wake whoever waits on `sock`."""
+        self._open_socket = sock
+        if self._aborted:
+            self.abort()
 
     def abort(self) -> None:
         """Wake a thread that waits on this connection; called from another thread, never raises."""
@@ -98,20 +145,40 @@ class Connection(http.client.HTTPConnection):
 
 
 class Pool:
-    """Idle connections by endpoint; safe to use from several threads."""
+    """Idle connections by route, and the limits of all; safe to use from several threads.
 
-    def __init__(self, connect_timeout_s: float, stall_timeout_s: float, tls: ssl.SSLContext | None) -> None:
+    Attributes:
+        stall_timeout_s: seconds in which a body must bring `stall_bytes`, or it counts as stalled.
+    """
+
+    def __init__(
+        self,
+        connect_timeout_s: float,
+        stall_timeout_s: float,
+        tls: ssl.SSLContext | None,
+        stall_bytes: int = MIN_STALL_BYTES,
+    ) -> None:
+        self.stall_timeout_s = stall_timeout_s
+        self.stall_bytes = stall_bytes
         self._connect_timeout_s = connect_timeout_s
-        self._stall_timeout_s = stall_timeout_s
-        self._tls = tls
+        self._contexts = Contexts(tls)
         self._lock = threading.Lock()
-        self._idle: dict[Endpoint, list[Connection]] = {}
+        self._idle: dict[Route, list[Connection]] = {}
 
-    def take(self, endpoint: Endpoint) -> Connection | None:
-        """Return an idle connection to `endpoint` that still works, or None."""
+    def check(self, route: Route) -> None:
+        """Return if what a route says about certificates can be done.
+
+        Raises:
+            FailedPrecondition: it names files that cannot be used.
+        """
+        if route.endpoint.scheme == "https":
+            self._contexts.context(route.trust)
+
+    def take(self, route: Route) -> Connection | None:
+        """Return an idle connection along `route` that still works, or None."""
         while True:
             with self._lock:
-                idle = self._idle.get(endpoint)
+                idle = self._idle.get(route)
                 if not idle:
                     return None
                 connection = idle.pop()
@@ -119,28 +186,28 @@ class Pool:
                 return connection
             connection.close()
 
-    def new(self, endpoint: Endpoint, origin: Endpoint) -> Connection:
-        """Return a new connection, not dialled yet; `origin` is the registry that leads to `endpoint`, often itself."""
-        if endpoint.host == origin.host:
-            return self._connection(endpoint, lambda _: True)
-        return self._connection(endpoint, lambda address: may_be_led_to(address, from_loopback=origin.loopback))
-
-    def _connection(self, endpoint: Endpoint, allowed: Callable[[str], bool]) -> Connection:
-        tls = self._context() if endpoint.scheme == "https" else None
-        return Connection(endpoint, tls, allowed, self._connect_timeout_s, self._stall_timeout_s)
+    def new(self, route: Route) -> Connection:
+        """Return a new connection along `route`, not dialled yet."""
+        secure = route.endpoint.scheme == "https"
+        return Connection(
+            route,
+            (lambda: self._contexts.context(route.trust)) if secure else None,
+            self._connect_timeout_s if route.dial_timeout_s is None else route.dial_timeout_s,
+            self.stall_timeout_s,
+        )
 
     def give(self, connection: Connection) -> None:
         """Take back a connection whose last answer was read to its end; close those that have been idle for too long."""
         now = connection.idle_since = time.monotonic()
         with self._lock:
-            self._idle.setdefault(connection.endpoint, []).append(connection)
+            self._idle.setdefault(connection.route, []).append(connection)
             surplus = []
-            for endpoint, idle in list(self._idle.items()):
-                keep = [each for each in idle if now - each.idle_since <= MAX_IDLE_S][-MAX_IDLE_PER_ENDPOINT:]
+            for route, idle in list(self._idle.items()):
+                keep = [each for each in idle if now - each.idle_since <= MAX_IDLE_S][-MAX_IDLE_PER_ROUTE:]
                 surplus += [each for each in idle if each not in keep]
-                self._idle[endpoint] = keep
+                self._idle[route] = keep
                 if not keep:
-                    del self._idle[endpoint]
+                    del self._idle[route]
         for each in surplus:
             each.close()
 
@@ -151,9 +218,3 @@ class Pool:
         for connections in idle.values():
             for connection in connections:
                 connection.close()
-
-    def _context(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._tls is None:
-                self._tls = ssl.create_default_context()
-            return self._tls

@@ -40,7 +40,7 @@ def connecting(step: str, endpoint: Endpoint) -> Iterator[None]:
         raise FailedPrecondition(
             f"{step}: the certificate of {endpoint} is not trusted",
             cause=error.verify_message,
-            next_step="add its authority to this host's certificates (update-ca-certificates), then restart the service",
+            next_step="name its authority as `ca` in a hosts.toml, or add it to this host's certificates and restart the service",
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise _unavailable(step, endpoint, error) from error
@@ -70,14 +70,53 @@ def _unavailable(step: str, endpoint: Endpoint, error: OSError | http.client.HTT
 
 
 def broken(step: str, endpoint: Endpoint, received_bytes: int, error: Exception) -> Unavailable:
-    """Return the error for an answer that ended before its end or stalled."""
-    stalled = isinstance(error, TimeoutError)
-    return Unavailable(
-        f"{step}: {endpoint} {'stalled' if stalled else 'broke off'} after {received_bytes} bytes",
-        cause=getattr(error, "strerror", None) or str(error) or type(error).__name__,
-        next_step="try again",
+    """Return the error for an answer that ended before its end or fell silent."""
+    cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        return stalled(step, endpoint, received_bytes, cause)
+    return _unfinished(f"{step}: {endpoint} broke off after {received_bytes} bytes", endpoint, cause)
+
+
+def stalled(step: str, endpoint: Endpoint, received_bytes: int, cause: str) -> Unavailable:
+    """Return the error for an answer that brings nothing, or next to nothing, any more."""
+    return _unfinished(f"{step}: {endpoint} stalled after {received_bytes} bytes", endpoint, cause)
+
+
+def _unfinished(message: str, endpoint: Endpoint, cause: str) -> Unavailable:
+    details = {"kind": "registry", "registry": str(endpoint)}
+    return Unavailable(message, cause=cause, next_step="try again", details=details)
+
+
+def must_wait(step: str, endpoint: Endpoint, status: int, body: bytes, wait_s: float) -> ResourceExhausted:
+    """Return the error for an answer that asks to come back later than anybody would wait."""
+    return ResourceExhausted(
+        f"{step}: {endpoint} asks to wait {min(wait_s, 1e9):.0f} s before the next request",
+        cause=registry_text(body) or _status_text(status),
+        next_step="try again then",
         details={"kind": "registry", "registry": str(endpoint)},
     )
+
+
+def may_pass(error: HytheError) -> bool:
+    """Tell whether an error of `connecting` may be gone in a moment: not that a server isn't there, or speaks otherwise."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLError):
+        return isinstance(cause, ssl.SSLEOFError)
+    if isinstance(cause, socket.gaierror):
+        return cause.errno == socket.EAI_AGAIN
+    return isinstance(cause, OSError)
+
+
+def was_silent(error: HytheError) -> bool:
+    """Tell whether an error of `connecting` says that nothing came for the whole time that was waited."""
+    cause = error.__cause__
+    return isinstance(cause, TimeoutError) or (isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN)
+
+
+def was_unreachable(error: HytheError) -> bool:
+    """Tell whether an error of `connecting` says that there is no way to the server, or no word from it."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and not isinstance(cause, ConnectionResetError | BrokenPipeError)
 
 
 def refusal(step: str, endpoint: Endpoint, status: int, body: bytes, kind: Kind) -> HytheError:
@@ -87,7 +126,7 @@ def refusal(step: str, endpoint: Endpoint, status: int, body: bytes, kind: Kind)
         body: what the registry says about it, at most 64 KiB of it.
         kind: what was asked for.
     """
-    cause = registry_text(body) or f"HTTP {status} {http.client.responses.get(status, '')}".strip()
+    cause = registry_text(body) or _status_text(status)
     if status == 404:
         hint = "check its name and tag" if kind == "image" else "push the image again: its registry has lost a part"
         return NotFound(f"{step}: {endpoint} has no such {kind}", cause=cause, next_step=hint, details={"kind": kind})
@@ -95,7 +134,7 @@ def refusal(step: str, endpoint: Endpoint, status: int, body: bytes, kind: Kind)
         return Unauthenticated(
             f"{step}: {endpoint} wants a login, or has no such image",
             cause=cause,
-            next_step="check its name, or use an image that may be pulled without a login",
+            next_step="check its name, or log in: hythe login",
         )
     if status == 403:
         return PermissionDenied(f"{step}: {endpoint} refuses", cause=cause, next_step="check its name")
@@ -111,6 +150,10 @@ def refusal(step: str, endpoint: Endpoint, status: int, body: bytes, kind: Kind)
             details={"kind": "registry", "registry": str(endpoint)},
         )
     return InvalidArgument(f"{step}: {endpoint} does not understand the request", cause=cause)
+
+
+def _status_text(status: int) -> str:
+    return f"HTTP {status} {http.client.responses.get(status, '')}".strip()
 
 
 def registry_text(body: bytes) -> str:

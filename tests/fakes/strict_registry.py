@@ -73,17 +73,17 @@ class StrictRegistry(GatedRegistry):
             raise self.refuses
         self._count_push(1)
         try:
-            data = bytearray()
+            taken = bytearray()
             for chunk in read(0):
                 while not self.gate.wait(0.005):
                     cancellation.check()
-                data += chunk
-                report(len(data))
+                taken += chunk
+                report(len(taken))
         finally:
             self._count_push(-1)
-        if digest_of(bytes(data)) != descriptor.digest:
+        if digest_of(bytes(taken)) != descriptor.digest:
             raise DataLoss(f"push {descriptor.digest}: other bytes arrived")
-        self.serve(source, bytes(data))
+        self.serve(source, bytes(taken))
         with self._pushes:
             self.sent.append(descriptor.digest)
         return "pushed"

@@ -136,14 +136,16 @@ class _Walk:
         self._read = read
         self._choose = choose
         self._sizes: dict[Digest, int] = {}
+        self._documents = 0
         self._document_bytes = 0
 
     def visit(self, descriptor: Descriptor, depth: int) -> None:
         self._check_size(descriptor)
         if descriptor.digest in self.nodes or descriptor.digest in self.missing:
             return
+        self._documents += 1
         self._document_bytes += descriptor.size_bytes
-        check_total(str(descriptor.digest), len(self.nodes) + len(self.missing) + 1, self._document_bytes)
+        check_total(str(descriptor.digest), self._documents, self._document_bytes)
         document = self._read(descriptor)
         if document is None:
             self.missing[descriptor.digest] = descriptor

@@ -119,9 +119,9 @@ async def test_refused_image_is_not_copied(transfers: Transfers) -> None:
     """What a verifier refuses does not get to the target by way of this host."""
     transfers.serve(an_image("mine"))
     transfers.verdict.refusal = PermissionDenied("verify image: no")
-    for order in ({}, {"platform": default_platform()}):
+    for platform in (None, default_platform()):
         with pytest.raises(PermissionDenied):
-            await copy(transfers, **order)
+            await copy(transfers, platform=platform)
     assert transfers.registry.put == []
 
 

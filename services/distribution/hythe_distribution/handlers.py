@@ -8,7 +8,7 @@ from hythe.digest import parse_digest
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
 from hythe.wire import distribution as wire
-from hythe_distribution.conversion import layer_message, platform_of, resolved_message
+from hythe_distribution.convert import layer_message, platform_of, resolved_message
 from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import BlobProgress
 from hythe_distribution.hosts import source_of

@@ -6,7 +6,7 @@ from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.reference import parse_reference
 from hythe.wire import images as wire
-from hythe_distribution.conversion import platform_of, push_message, pushed_message
+from hythe_distribution.convert import platform_of, push_message, pushed_message
 from hythe_distribution.copying import Copier, CopyOrder
 from hythe_distribution.login import Logins
 from hythe_distribution.push import Order, Pusher

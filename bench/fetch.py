@@ -24,9 +24,13 @@ from hythe.oci import Descriptor
 from hythe.reference import parse_reference
 from hythe.writeback import WRITEBACK_STEP_BYTES, start_writeback
 from hythe_distribution.adapters.directory_store import DirectoryContent
+from hythe_distribution.adapters.records_memory import MemoryRecords
 from hythe_distribution.adapters.registry.client import HttpRegistry
+from hythe_distribution.bringing import Bringer
 from hythe_distribution.fetcher import Fetcher
-from hythe_distribution.pull import NameRecord, Puller
+from hythe_distribution.publishing import Publisher
+from hythe_distribution.pull import NameRecord, Puller, Wish
+from hythe_distribution.referrers import Referrers
 from hythe_distribution.resolver import Resolver
 from hythe_distribution.wiring import PARALLEL_DOWNLOADS
 from hythe_distribution.workers import Workers
@@ -77,9 +81,13 @@ async def with_hythe(reference: str, directory: Path, parallel: int) -> float:
     content, registry = DirectoryContent(directory), HttpRegistry()
     downloads, questions = Workers("download", parallel), Workers("question", 4)
     fetcher = Fetcher(registry, content, downloads, questions, NoFigures())
-    puller = Puller(Resolver(registry, content), fetcher, content, NoNames(), questions)
+    resolver = Resolver(registry, content, questions)
+    bringer = Bringer(fetcher, resolver, questions)
+    referrers = Referrers(registry, resolver, questions)
+    publisher = Publisher(content, MemoryRecords(), questions)
+    puller = Puller(resolver, bringer, referrers, content, publisher, NoNames(), None, questions)
     begun = time.perf_counter()
-    await puller.pull("bench", parse_reference(reference), None, False, lambda news: None)
+    await puller.pull("bench", Wish(parse_reference(reference)), lambda news: None)
     taken = time.perf_counter() - begun
     await fetcher.close()
     downloads.close()

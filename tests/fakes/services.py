@@ -337,6 +337,8 @@ class FakeDistribution:
         before_resolve, before_end: gates, open unless a test closes them.
         error: raised at the end instead of the result.
         cancelled: pulls that were given up.
+        orders: requests as they came.
+        platform: of the image that is resolved; empty for that of `resolved`.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -345,6 +347,8 @@ class FakeDistribution:
         self.before_end.set()
         self.error: Exception | None = None
         self.cancelled = 0
+        self.orders: list[distribution.ImagePull] = []
+        self.platform = ""
         self._calls = calls
 
     def register(self, service: Service) -> None:
@@ -356,11 +360,14 @@ class FakeDistribution:
     ) -> distribution.ImagePulled:
         """See `hythe.wire.distribution.ImagePull`."""
         self._calls.note(context)
+        self.orders.append(request)
         try:
             await self.before_resolve.wait()
             if self.error is not None and not self.before_end.is_set():
                 raise self.error
             image = resolved(request.reference)
+            if self.platform:
+                image = image.model_copy(update={"platform": self.platform})
             progress(distribution.PullProgress(resolved=image))
             layer = distribution.LayerProgress(digest=LAYER, state="fetching", done_bytes=1, total_bytes=2)
             progress(distribution.PullProgress(layer=layer))
@@ -380,9 +387,11 @@ class FakeBundle:
         gate: unpacking waits here; open unless a test closes it.
         error: raised instead of the result.
         cancelled: works that were given up.
+        orders: requests as they came.
     """
 
     def __init__(self, calls: Calls) -> None:
+        self.orders: list[bundle.ImageUnpack] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
@@ -396,6 +405,7 @@ class FakeBundle:
     async def unpack(self, context: Context, request: bundle.ImageUnpack, progress: Progress) -> bundle.ImageUnpacked:
         """See `hythe.wire.bundle.ImageUnpack`."""
         self._calls.note(context)
+        self.orders.append(request)
         progress(distribution.LayerProgress(digest=LAYER, state="unpacking"))
         try:
             await self.gate.wait()

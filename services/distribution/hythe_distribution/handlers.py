@@ -1,38 +1,27 @@
-"""Requests to the distribution service: each is converted, passed on, and its answer converted back."""
+"""Requests to get images and blobs: each is converted, passed on, and its answer converted back."""
 
 from __future__ import annotations
 
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.digest import parse_digest
-from hythe.oci import Descriptor, Platform, parse_platform
-from hythe.ports.content import Content
+from hythe.oci import Descriptor
 from hythe.reference import parse_reference
 from hythe.wire import distribution as wire
-from hythe.wire import images as images_wire
-from hythe.wire.base import Empty
-from hythe.wire.metadata import ImageRecord
-from hythe_distribution.adapters.metadata_names import MetadataNames
+from hythe_distribution.convert import layer_message, platform_of, resolved_message
 from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import BlobProgress
 from hythe_distribution.hosts import source_of
-from hythe_distribution.images import ImageContent, describe
-from hythe_distribution.pull import Puller
+from hythe_distribution.pull import Puller, Wish
 from hythe_distribution.resolver import Resolved
-from hythe_distribution.workers import Workers
 
 
 class Handlers:
-    """The endpoints of the service."""
+    """Their endpoints."""
 
-    def __init__(
-        self, puller: Puller, ensurer: Ensurer, content: Content, names: MetadataNames, workers: Workers
-    ) -> None:
+    def __init__(self, puller: Puller, ensurer: Ensurer) -> None:
         self._puller = puller
         self._ensurer = ensurer
-        self._content = content
-        self._names = names
-        self._workers = workers
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -40,26 +29,31 @@ class Handlers:
         service.operation(
             "content", "ensure", wire.ContentEnsure, self.content_ensure, scope="host", abandoned="cancel"
         )
-        service.unary("image", "list", images_wire.ImageList, self.image_list, scope="any")
-        service.unary("image", "remove", images_wire.ImageRemove, self.image_remove, scope="any")
 
     async def image_pull(self, context: Context, request: wire.ImagePull, progress: Progress) -> wire.ImagePulled:
         """Answer ``image.pull``."""
 
         def report(news: Resolved | BlobProgress) -> None:
             if isinstance(news, BlobProgress):
-                progress(wire.PullProgress(layer=_layer(news)))
+                progress(wire.PullProgress(layer=layer_message(news)))
             else:
-                progress(wire.PullProgress(resolved=_resolved(news)))
+                progress(wire.PullProgress(resolved=resolved_message(news)))
 
-        pulled = await self._puller.pull(
-            context.namespace,
+        wish = Wish(
             parse_reference(request.reference),
-            _platform(request.platform),
+            platform_of(request.platform),
+            request.all_platforms,
             request.plain_http,
-            report,
+            request.foreign_layers,
+            request.referrers,
         )
-        return wire.ImagePulled(image=_resolved(pulled.image), fetched_bytes=pulled.fetched_bytes)
+        pulled = await self._puller.pull(context.namespace, wish, report)
+        return wire.ImagePulled(
+            image=resolved_message(pulled.image),
+            fetched_bytes=pulled.fetched_bytes,
+            platforms=[str(image.platform) for image in pulled.image.images],
+            referrers=[str(digest) for digest in pulled.referrers],
+        )
 
     async def content_ensure(
         self, context: Context, request: wire.ContentEnsure, progress: Progress
@@ -68,62 +62,5 @@ class Handlers:
         wanted = request.descriptor
         descriptor = Descriptor(wanted.media_type, parse_digest(wanted.digest), wanted.size_bytes)
         source = source_of(parse_reference(request.reference), request.plain_http)
-        found = await self._ensurer.ensure(source, descriptor, lambda news: progress(_layer(news)))
-        return wire.ContentLocation(path=str(found.path), size_bytes=found.size_bytes)
-
-    async def image_list(self, context: Context, request: images_wire.ImageList) -> images_wire.ImageSummaryPage:
-        """Answer ``image.list``."""
-        page = await self._names.list(context.namespace, request.after, request.limit)
-        described = await self._workers.run(
-            None, lambda: [describe(self._content, parse_digest(record.digest)) for record in page.images]
-        )
-        images = [_summary(record, found) for record, found in zip(page.images, described, strict=True)]
-        return images_wire.ImageSummaryPage(images=images, next=page.next)
-
-    async def image_remove(self, context: Context, request: images_wire.ImageRemove) -> Empty:
-        """Answer ``image.remove``."""
-        await self._names.remove(context.namespace, parse_reference(request.reference))
-        return Empty()
-
-
-def _platform(text: str) -> Platform | None:
-    return parse_platform(text) if text else None
-
-
-def _descriptor(descriptor: Descriptor) -> wire.Descriptor:
-    return wire.Descriptor(
-        media_type=descriptor.media_type, digest=str(descriptor.digest), size_bytes=descriptor.size_bytes
-    )
-
-
-def _layer(progress: BlobProgress) -> wire.LayerProgress:
-    return wire.LayerProgress(
-        digest=str(progress.digest),
-        state=progress.state,
-        done_bytes=progress.done_bytes,
-        total_bytes=progress.total_bytes,
-    )
-
-
-def _resolved(image: Resolved) -> wire.ImageResolved:
-    return wire.ImageResolved(
-        reference=str(image.reference),
-        target=_descriptor(image.target),
-        manifest=_descriptor(image.manifest.descriptor),
-        config=_descriptor(image.manifest.config),
-        layers=[_descriptor(layer) for layer in image.manifest.layers],
-        platform=str(image.platform),
-    )
-
-
-def _summary(record: ImageRecord, found: ImageContent) -> images_wire.ImageSummary:
-    return images_wire.ImageSummary(
-        reference=record.reference,
-        digest=record.digest,
-        platform=found.platform,
-        size_bytes=found.size_bytes,
-        complete=found.complete,
-        image_created_at=found.created,
-        created_at=record.created_at,
-        updated_at=record.updated_at,
-    )
+        found = await self._ensurer.ensure(source, descriptor, lambda news: progress(layer_message(news)))
+        return wire.ContentLocation(path=str(found.path or ""), size_bytes=found.size_bytes)

@@ -71,3 +71,20 @@ async def test_interrupted_pull_ends_fetch_and_unpacking(lab: Lab) -> None:
     await lab.user.close()
     await until(lambda: (lab.distribution.cancelled, lab.bundle.cancelled) == (1, 1), what="both are given up")
     pulling.cancel()
+
+
+async def test_wishes_of_a_pull_reach_distribution(lab: Lab) -> None:
+    """All platforms, foreign layers and referrers are asked for as the user said, and none of them by default."""
+    await pull(lab, unpack=False)
+    await pull(lab, unpack=False, all_platforms=True, foreign_layers="fetch", referrers=True)
+    orders = [(order.all_platforms, order.foreign_layers, order.referrers) for order in lab.distribution.orders]
+    assert orders == [(False, "refuse", False), (True, "fetch", True)]
+
+
+async def test_one_of_all_platforms_is_unpacked(lab: Lab) -> None:
+    """Of all platforms that one is unpacked which was asked for, else the one that distribution chose."""
+    lab.distribution.platform = "linux/riscv64"
+    await pull(lab)
+    await pull(lab, all_platforms=True)
+    await pull(lab, all_platforms=True, platform="linux/arm64")
+    assert [order.platform for order in lab.bundle.orders] == ["", "linux/riscv64", "linux/arm64"]

@@ -14,10 +14,14 @@ from hythe.errors import Conflict, DataLoss, InvalidArgument, NotFound, Resource
 from hythe.oci import Descriptor, Platform, default_platform, parse_platform
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.adapters.memory_store import MemoryContent
+from hythe_distribution.adapters.records_memory import MemoryRecords
+from hythe_distribution.bringing import Bringer
 from hythe_distribution.fetcher import BlobProgress, Fetcher
 from hythe_distribution.hosts import source_of
 from hythe_distribution.images import ImageContent, describe
-from hythe_distribution.pull import NameRecord, Puller
+from hythe_distribution.publishing import Publisher
+from hythe_distribution.pull import NameRecord, Puller, Wish
+from hythe_distribution.referrers import Referrers
 from hythe_distribution.resolver import Resolved, Resolver
 from hythe_distribution.workers import Workers
 from scripts.lab.images import Blob, Image, ImageBuilder, Index, Layer, encode, index
@@ -87,8 +91,18 @@ class Bench:
         self.names = Names()
         self.downloads, self.questions = Workers("download", 3), Workers("question", 4)
         self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, Counts())
-        resolver = Resolver(self.registry, self.content)
-        self.puller = Puller(resolver, self.fetcher, self.content, self.names, self.questions)
+        self.records = MemoryRecords()
+        resolver = Resolver(self.registry, self.content, self.questions)
+        self.puller = Puller(
+            resolver,
+            Bringer(self.fetcher, resolver, self.questions),
+            Referrers(self.registry, resolver, self.questions),
+            self.content,
+            Publisher(self.content, self.records, self.questions),
+            self.names,
+            None,
+            self.questions,
+        )
         self.seen: list[Resolved | BlobProgress] = []
 
     def serve(self, image: Image | Index, reference: Reference = REFERENCE) -> None:
@@ -102,7 +116,7 @@ class Bench:
 
     async def pull(self, platform: Platform | None = None, reference: Reference = REFERENCE) -> Any:
         """Pull an image into the namespace ``default``."""
-        return await self.puller.pull("default", reference, platform, False, self.seen.append)
+        return await self.puller.pull("default", Wish(reference, platform), self.seen.append)
 
     async def told(self) -> None:
         """Wait for the first news of a pull."""
@@ -135,7 +149,7 @@ async def test_pulled_image_is_whole_and_has_its_name(bench: Bench) -> None:
     assert bench.digests() == {image.manifest.digest, *(blob.digest for blob in image.blobs)}
     assert bench.names.records["default", str(REFERENCE)].digest == parse_digest(image.root.digest)
     assert pulled.fetched_bytes == sum(len(layer.data) for layer in image.layers)
-    assert str(pulled.image.config.digest) == image.config.digest
+    assert str(pulled.image.chosen.config.digest) == image.config.digest
     assert describe(bench.content, parse_digest(image.root.digest)).complete
 
 
@@ -184,11 +198,11 @@ async def test_index_gives_the_manifest_for_the_platform(bench: Bench) -> None:
     both = index([other, mine])
     bench.serve(both)
     pulled = await bench.pull()
-    assert str(pulled.image.manifest.digest) == mine.manifest.digest
+    assert str(pulled.image.chosen.manifest.digest) == mine.manifest.digest
     assert bench.digests() == {both.root.digest, mine.manifest.digest, *(blob.digest for blob in mine.blobs)}
     assert bench.names.records["default", str(REFERENCE)].digest == parse_digest(both.root.digest)
     wanted = parse_platform(f"linux/{OTHER_ARCHITECTURE}")
-    assert str((await bench.pull(wanted)).image.manifest.digest) == other.manifest.digest
+    assert str((await bench.pull(wanted)).image.chosen.manifest.digest) == other.manifest.digest
 
 
 async def test_nested_index_is_followed_but_not_for_ever(bench: Bench) -> None:
@@ -224,7 +238,7 @@ async def test_config_without_a_platform_runs_anywhere(bench: Bench) -> None:
     """Old images don't say what they run on; they are taken for what was asked for."""
     image = an_image("")
     bench.serve(image)
-    assert (await bench.pull()).image.platform == default_platform()
+    assert (await bench.pull()).image.chosen.platform == default_platform()
 
 
 async def test_unknown_image_is_not_found(bench: Bench) -> None:

@@ -24,13 +24,22 @@ class Pulls:
     async def pull(self, namespace: str, request: Pull, report: Callable[[PullProgress], None]) -> ImagePulled:
         """Fetch and unpack an image at the same time; an error of either ends both.
 
+        Of all platforms the one that was asked for is unpacked, or else the one that distribution says runs here.
+
         Raises:
             HytheError: of distribution or bundle, whichever failed first.
         """
         reference = str(parse_reference(request.reference))
         host = request.host or self._own_host
         resolved: asyncio.Future[ImageResolved] = asyncio.get_running_loop().create_future()
-        order = ImagePull(reference=reference, platform=request.platform, plain_http=request.plain_http)
+        order = ImagePull(
+            reference=reference,
+            platform=request.platform,
+            all_platforms=request.all_platforms,
+            plain_http=request.plain_http,
+            foreign_layers=request.foreign_layers,
+            referrers=request.referrers,
+        )
 
         async def fetch() -> ImagePulled:
             async with self._images.pull(namespace, order) as operation:
@@ -60,7 +69,7 @@ class Pulls:
         image = await resolved
         order = ImageUnpack(
             image=ImageRef(reference=image.reference, digest=image.target.digest),
-            platform=request.platform,
+            platform=request.platform or (image.platform if request.all_platforms else ""),
             plain_http=request.plain_http,
         )
         async with self._images.unpack(namespace, host, order) as operation:

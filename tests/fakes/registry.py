@@ -10,11 +10,13 @@ import http.server
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
 from scripts.lab.images import Blob, Image, Index, encode
+from tests.fakes.answers import Answer as Answer
+from tests.fakes.pushed import Pushed
 
 _BLOB = re.compile(r"/v2/(.+)/blobs/(sha256:[0-9a-f]{64})")
 _MANIFEST = re.compile(r"/v2/(.+)/manifests/([^/]+)")
@@ -28,16 +30,7 @@ class Recorded:
     method: str
     path: str
     headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer to send. `declared_bytes` is the Content-Length when it is not the body's own length."""
-
-    status: int
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    declared_bytes: int | None = None
 
 
 Fault = Callable[["Handler", Answer], Answer | None]
@@ -58,11 +51,35 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answer a HEAD: the headers of the GET."""
         self._serve()
 
+    def do_POST(self) -> None:
+        """Answer a POST."""
+        self._serve()
+
+    def do_PATCH(self) -> None:
+        """Answer a PATCH."""
+        self._serve()
+
+    def do_PUT(self) -> None:
+        """Answer a PUT."""
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        """Answer a DELETE."""
+        self._serve()
+
     def _serve(self) -> None:
         registry = self.server.registry
         path = urlsplit(self.path).path
-        registry.record(Recorded(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-        answer: Answer | None = registry.honest(self.path, {k.lower(): v for k, v in self.headers.items()})
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        length = int(headers.get("content-length", "0"))
+        keep = registry.pushed.bytes_to_keep(self.path, length)
+        body = self.rfile.read(length if keep is None else keep)
+        registry.record(Recorded(self.command, self.path, headers, body))
+        if keep is not None:
+            registry.pushed.keep(self.path, body)
+            self.close_connection = True
+            return
+        answer: Answer | None = registry.honest(self.path, headers, self.command, body)
         fault = registry.fault_for(path)
         if fault is not None and answer is not None:
             answer = fault(self, answer)
@@ -99,10 +116,11 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class FakeRegistry:
-    """A threaded HTTP registry on a free port of 127.0.0.1, reading only; use it as a context manager.
+    """A threaded HTTP registry on a free port of 127.0.0.1; use it as a context manager.
 
     Attributes:
         address: ``127.0.0.1:<port>``.
+        pushed: what it was sent, and how it behaves towards those who send.
         released: set when the registry closes; stalled answers wait for it.
     """
 
@@ -113,6 +131,7 @@ class FakeRegistry:
         self._manifests: dict[tuple[str, str], Blob] = {}
         self._faults: list[tuple[re.Pattern[str], Fault, int]] = []
         self.released = threading.Event()
+        self.pushed = Pushed()
         self._server = _Server(self)
         self.address = f"127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -163,8 +182,10 @@ class FakeRegistry:
                     return fault
         return None
 
-    def honest(self, target: str, headers: Mapping[str, str]) -> Answer:
+    def honest(self, target: str, headers: Mapping[str, str], method: str = "GET", body: bytes = b"") -> Answer:
         """Return what a good registry would say."""
+        if answer := self.pushed.answer(method, target, headers, body):
+            return answer
         parts = urlsplit(target)
         if parts.path == "/v2/":
             return Answer(200, b"{}", {"Docker-Distribution-Api-Version": "registry/2.0"})
@@ -174,15 +195,22 @@ class FakeRegistry:
                 200, encode({"token": f"good:{scope}", "expires_in": 300}), {"Content-Type": "application/json"}
             )
         manifest = _MANIFEST.fullmatch(parts.path)
-        if manifest and (found := self._manifests.get((manifest.group(1), manifest.group(2)))):
-            return Answer(200, found.data, {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest})
+        if manifest and (found := self._manifest(manifest.group(1), manifest.group(2))):
+            described = {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest}
+            etag = {"ETag": f'"{found.digest}"'} if self.pushed.etags else {}
+            return Answer(200, found.data, described | etag)
         blob = _BLOB.fullmatch(parts.path)
+        if blob and (sent := self.pushed.blobs.get((blob.group(1), blob.group(2)))) is not None:
+            return _blob_answer(Blob(sent, "application/octet-stream"), headers.get("range", ""))
         if blob and (found := self._blobs.get(blob.group(2))):
             return _blob_answer(found, headers.get("range", ""))
         code = "MANIFEST_UNKNOWN" if manifest else "BLOB_UNKNOWN" if blob else "NAME_UNKNOWN"
         return Answer(
             404, encode({"errors": [{"code": code, "message": "not here"}]}), {"Content-Type": "application/json"}
         )
+
+    def _manifest(self, repository: str, reference: str) -> Blob | None:
+        return self.pushed.manifests.get((repository, reference)) or self._manifests.get((repository, reference))
 
     def close(self) -> None:
         """Let go of stalled connections and stop listening."""

@@ -6,32 +6,21 @@ from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.digest import parse_digest
 from hythe.oci import Descriptor, Platform, parse_platform
-from hythe.ports.content import Content
 from hythe.reference import parse_reference
 from hythe.wire import distribution as wire
-from hythe.wire.base import Empty
-from hythe.wire.metadata import ImageRecord
-from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import BlobProgress
 from hythe_distribution.hosts import source_of
-from hythe_distribution.images import ImageContent, describe
 from hythe_distribution.pull import Puller
 from hythe_distribution.resolver import Resolved
-from hythe_distribution.workers import Workers
 
 
 class Handlers:
     """The endpoints of the service."""
 
-    def __init__(
-        self, puller: Puller, ensurer: Ensurer, content: Content, names: MetadataNames, workers: Workers
-    ) -> None:
+    def __init__(self, puller: Puller, ensurer: Ensurer) -> None:
         self._puller = puller
         self._ensurer = ensurer
-        self._content = content
-        self._names = names
-        self._workers = workers
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -39,8 +28,6 @@ class Handlers:
         service.operation(
             "content", "ensure", wire.ContentEnsure, self.content_ensure, scope="host", abandoned="cancel"
         )
-        service.unary("image", "list", wire.ImageList, self.image_list, scope="any")
-        service.unary("image", "remove", wire.ImageRemove, self.image_remove, scope="any")
 
     async def image_pull(self, context: Context, request: wire.ImagePull, progress: Progress) -> wire.ImagePulled:
         """Answer ``image.pull``."""
@@ -70,20 +57,6 @@ class Handlers:
         found = await self._ensurer.ensure(source, descriptor, lambda news: progress(_layer(news)))
         return wire.ContentLocation(path=str(found.path), size_bytes=found.size_bytes)
 
-    async def image_list(self, context: Context, request: wire.ImageList) -> wire.ImageSummaryPage:
-        """Answer ``image.list``."""
-        page = await self._names.list(context.namespace, request.after, request.limit)
-        described = await self._workers.run(
-            None, lambda: [describe(self._content, parse_digest(record.digest)) for record in page.images]
-        )
-        images = [_summary(record, found) for record, found in zip(page.images, described, strict=True)]
-        return wire.ImageSummaryPage(images=images, next=page.next)
-
-    async def image_remove(self, context: Context, request: wire.ImageRemove) -> Empty:
-        """Answer ``image.remove``."""
-        await self._names.remove(context.namespace, parse_reference(request.reference))
-        return Empty()
-
 
 def _platform(text: str) -> Platform | None:
     return parse_platform(text) if text else None
@@ -112,17 +85,4 @@ def _resolved(image: Resolved) -> wire.ImageResolved:
         config=_descriptor(image.manifest.config),
         layers=[_descriptor(layer) for layer in image.manifest.layers],
         platform=str(image.platform),
-    )
-
-
-def _summary(record: ImageRecord, found: ImageContent) -> wire.ImageSummary:
-    return wire.ImageSummary(
-        reference=record.reference,
-        digest=record.digest,
-        platform=found.platform,
-        size_bytes=found.size_bytes,
-        complete=found.complete,
-        image_created_at=found.created,
-        created_at=record.created_at,
-        updated_at=record.updated_at,
     )

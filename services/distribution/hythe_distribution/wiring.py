@@ -10,11 +10,14 @@ from hythe.process_runner import Process
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.registry.client import HttpRegistry
+from hythe_distribution.catalogue import catalogue
+from hythe_distribution.catalogue_handlers import CatalogueHandlers
 from hythe_distribution.documents import drop_unfinished_documents
 from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import Fetcher
 from hythe_distribution.figures import PrometheusFigures
 from hythe_distribution.handlers import Handlers
+from hythe_distribution.names import Naming
 from hythe_distribution.pull import Puller
 from hythe_distribution.resolver import Resolver
 from hythe_distribution.workers import Workers
@@ -31,13 +34,14 @@ async def build(process: Process) -> AsyncIterator[None]:
     registry = HttpRegistry()
     downloads = Workers("download", PARALLEL_DOWNLOADS)
     questions = Workers("question", PARALLEL_QUESTIONS)
-    names = MetadataNames(process.bus)
+    naming = Naming(MetadataNames(process.bus))
     fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
     resolver = Resolver(registry, content)
-    puller = Puller(resolver, fetcher, content, names, questions)
+    puller = Puller(resolver, fetcher, content, naming, questions)
     ensurer = Ensurer(fetcher, resolver, content, questions)
     service = Service(process, "distribution")
-    Handlers(puller, ensurer, content, names, questions).register(service)
+    Handlers(puller, ensurer).register(service)
+    CatalogueHandlers(catalogue(naming, content, questions)).register(service)
     await service.start()
     try:
         yield

@@ -31,7 +31,17 @@ DOMAIN = {
     *("failpoints", "subjects", "process"),
 }
 OUTER = (
-    *("*.handlers", "*.wiring", "*.main", "*.__main__", "*.settings", "*.figures", "*.adapters", "*.adapters.*"),
+    *(
+        "*.handlers",
+        "*_handlers",
+        "*.wiring",
+        "*.main",
+        "*.__main__",
+        "*.settings",
+        "*.figures",
+        "*.adapters",
+        "*.adapters.*",
+    ),
     "*.convert",  # between messages and the domain's own records
     "*.worker.*",  # a process of its own, with its own imports
     "hythe_runtime.controller.hosts",  # listens to heartbeats and status reports

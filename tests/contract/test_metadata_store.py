@@ -360,6 +360,34 @@ async def test_image_is_put_listed_and_removed(store: Store) -> None:
         await store.remove_image(asks(), "localhost/a:1")
 
 
+async def test_images_of_all_namespaces_are_listed_page_by_page(store: Store) -> None:
+    """Whoever must know what any namespace still needs sees each name once, with its namespace."""
+    wanted = [(namespace, f"localhost/{name}:1") for namespace in ("a", "b-b", "b.c") for name in ("x", "y")]
+    for namespace, reference in reversed(wanted):
+        await store.put_image(asks(namespace), image(reference))
+    seen, after = [], ""
+    while True:
+        page = await store.images(ALL_NAMESPACES, after, 2)
+        seen += [(record.namespace, record.reference) for record in page.records]
+        if not (after := page.next):
+            break
+    assert seen == wanted
+    with pytest.raises(InvalidArgument):
+        await store.images(ALL_NAMESPACES, "localhost/x:1", 2)
+
+
+async def test_name_that_moved_meanwhile_is_not_removed(store: Store) -> None:
+    """Who decides to remove a name because of what it pointed to never removes what it points to by now."""
+    first = await store.put_image(asks(), image())
+    newer = await store.put_image(asks(), image(digest=DIGEST_B))
+    with pytest.raises(Conflict) as caught:
+        await store.remove_image(asks(), "localhost/a:1", first.revision)
+    assert caught.value.details == {"revision": str(newer.revision), "digest": DIGEST_B}
+    await store.remove_image(asks(), "localhost/a:1", newer.revision)
+    with pytest.raises(NotFound):
+        await store.image("default", "localhost/a:1")
+
+
 async def test_put_with_an_old_revision_is_a_conflict(store: Store) -> None:
     """An older resolve never overwrites a newer one, and learns what is there."""
     first = await store.put_image(asks(), image(if_revision=0))

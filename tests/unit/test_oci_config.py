@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hythe.digest import Digest, digest_of
 from hythe.errors import InvalidArgument
 from hythe.oci import (
+    HistoryStep,
     Manifest,
     Platform,
     chain_id,
@@ -24,6 +25,7 @@ from hythe.oci import (
     parse_document,
     parse_platform,
 )
+from hythe.oci.config import MAX_STEP_TEXT
 from hythe.oci.platform import normalised
 from scripts.lab.images import ImageBuilder, Layer
 
@@ -47,7 +49,11 @@ CONFIG: dict[str, Any] = {
         "Healthcheck": {"Test": ["NONE"]},
     },
     "rootfs": {"type": "layers", "diff_ids": DIFF_IDS},
-    "history": [{"created_by": "somebody"}],
+    "author": "Ada <ada@example.org>",
+    "history": [
+        {"created": "2026-01-01T00:00:00Z", "created_by": "ADD file", "author": "Ada", "comment": "base"},
+        {"created_by": 'CMD ["sh"]', "empty_layer": True},
+    ],
 }
 
 
@@ -99,6 +105,12 @@ def test_config_that_says_nothing_is_read_as_empty(empty: dict[str, Any]) -> Non
         (changed(Volumes={"/a\0": {}}), "Volumes"),
         (encode({**CONFIG, "config": []}), "config"),
         (encode({**CONFIG, "os": 1}), "os"),
+        (encode({**CONFIG, "author": 1}), "author"),
+        (encode({**CONFIG, "history": {}}), "history"),
+        (encode({**CONFIG, "history": ["made by hand"]}), "history[0]"),
+        (encode({**CONFIG, "history": [{}, {"created_by": ["sh"]}]}), "history[1]"),
+        (encode({**CONFIG, "history": [{"empty_layer": 1}]}), "empty_layer"),
+        (encode({**CONFIG, "history": [{}] * 10_001}), "history"),
         (encode({**CONFIG, "rootfs": {"type": "zip"}}), "type"),
         (encode({**CONFIG, "rootfs": {"type": "layers", "diff_ids": ["x"]}}), "digest"),
         (encode({**CONFIG, "rootfs": {"type": "layers", "diff_ids": DIFF_IDS * 200}}), "600"),
@@ -111,6 +123,23 @@ def test_hostile_config_is_refused_with_its_field(raw: bytes, field: str) -> Non
     with pytest.raises(InvalidArgument) as raised:
         parse_config(raw)
     assert field in raised.value.message
+
+
+def test_history_is_read_oldest_first() -> None:
+    """How an image says it was made is there step by step, with those that made no layer marked."""
+    config = parse_config(encode(CONFIG))
+    assert config.author == "Ada <ada@example.org>"
+    assert config.history == (
+        HistoryStep("2026-01-01T00:00:00Z", "ADD file", "Ada", "base", False),
+        HistoryStep("", 'CMD ["sh"]', "", "", True),
+    )
+    assert parse_config(encode({**CONFIG, "history": None})).history == ()
+
+
+def test_endless_text_in_history_is_cut() -> None:
+    """A stranger's megabyte of build script does not make an image unusable, and is not carried around either."""
+    config = parse_config(encode({**CONFIG, "history": [{"created_by": "x" * (1 << 20)}]}))
+    assert config.history[0].created_by == "x" * MAX_STEP_TEXT
 
 
 def test_layers_and_diff_ids_belong_together() -> None:

@@ -6,13 +6,12 @@ import asyncio
 import io
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from hythe import tracing
 from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
-from hythe.digest import Digest
-from hythe.oci import Descriptor, parse_document, parse_platform
+from hythe.oci import Descriptor, parse_platform
 from hythe.ports.content import Content
 from hythe.reference import Reference, parse_reference
 from hythe.wire import images as wire
@@ -23,24 +22,14 @@ from hythe_distribution.archive.exportable import ExportOptions
 from hythe_distribution.archive.exporting import check_exportable, export_archive
 from hythe_distribution.archive.importing import Imported, ImportOptions, import_archive
 from hythe_distribution.archive_transfers import Orders
-from hythe_distribution.documents import require_document
-from hythe_distribution.names import is_dangling
+from hythe_distribution.catalogue import Catalogue
+from hythe_distribution.catalogue_handlers import summary_message
 from hythe_distribution.namespace_store import Library
 from hythe_distribution.tickets import LIFETIME_S
 from hythe_distribution.workers import Workers
 
 READ_BYTES = 1 << 20
 T = TypeVar("T")
-
-
-class Catalogue(Protocol):
-    """The names of images, as far as archives need them."""
-
-    async def find(self, namespace: str, text: str) -> tuple[str, Digest]:
-        """Return the reference and root of the image that `text` names; see `hythe_distribution.lookup`."""
-
-    async def register(self, namespace: str, reference: Reference | None, target: Descriptor) -> wire.ImageSummary:
-        """Point a name at a root, or without one keep it as an image without a name; return what it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +94,10 @@ class ArchiveHandlers:
             platform=parse_platform(request.platform) if request.platform else None,
             all_platforms=request.all_platforms,
         )
-        found = [await self._catalogue.find(context.namespace, text) for text in request.images]
-
-        def check() -> _ExportOrder:
-            roots = tuple((_named(name), self._descriptor(name, digest)) for name, digest in found)
-            size_bytes = check_exportable(roots, self._content, options)
-            return _ExportOrder(context.namespace, roots, options, size_bytes)
-
-        order = self._exports.put(await self._workers.run(None, check))
+        found = [await self._catalogue.lookup.find(context.namespace, text) for text in request.images]
+        roots = tuple((image.reference if image.name else None, image.target) for image in found)
+        size_bytes = await self._workers.run(None, check_exportable, roots, self._content, options)
+        order = self._exports.put(_ExportOrder(context.namespace, roots, options, size_bytes))
         return wire.TransferAddress(url=self._server.address("GET", "exports", order), lifetime_s=LIFETIME_S)
 
     def receive(self, request: Request) -> None:
@@ -147,10 +132,8 @@ class ArchiveHandlers:
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
     def _descriptor(self, name: str, digest: Digest) -> Descriptor:
         return parse_document(require_document(self._content, digest, f"export {name}")).descriptor
-
-
-def _named(name: str) -> Reference | None:
-    reference = parse_reference(name)
-    return None if is_dangling(reference) else reference

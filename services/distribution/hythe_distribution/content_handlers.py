@@ -93,14 +93,20 @@ class ContentHandlers:
                     size_bytes = blob.size_bytes
             else:
                 size_bytes = content.info(digest).size_bytes
-                url = self._content.presign(digest, LIFETIME_S)
-                if url is not None:
-                    return wire.ContentAddress(url=url, size_bytes=size_bytes, lifetime_s=LIFETIME_S)
-                self._content.info(digest)
-            url = self._server.address("GET", "blobs", str(digest))
+            url = "" if request.in_flight else self._content.presign(digest, LIFETIME_S)
+            url = url or self._server.address("GET", "blobs", str(digest))
             return wire.ContentAddress(url=url, size_bytes=size_bytes, lifetime_s=LIFETIME_S)
 
         return await self._workers.run(None, address)
+
+    async def address(self, digest: Digest) -> str:
+        """Return a URL for one GET of a whole blob: the store's own where it serves readers itself, else this process's.
+
+        Raises:
+            NotFound: it isn't here.
+        """
+        url = await self._workers.run(None, self._content.presign, digest, LIFETIME_S)
+        return url or self._server.address("GET", "blobs", str(digest))
 
     async def content_label(self, context: Context, request: wire.ContentLabel) -> wire.ContentInfo:
         """Answer ``content.label``."""

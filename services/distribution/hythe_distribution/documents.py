@@ -27,23 +27,6 @@ def read_document(content: Content, digest: Digest) -> bytes | None:
         return None
 
 
-def require_document(content: Content, digest: Digest, step: str) -> bytes:
-    """Return a document from the store, verified again.
-
-    Raises:
-        NotFound: it isn't here; the error begins with `step`.
-        InvalidArgument, DataLoss: see `read_document`.
-    """
-    raw = read_document(content, digest)
-    if raw is None:
-        raise NotFound(
-            f"{step}: the content of {digest} is not on this host",
-            next_step="pull the image again",
-            details={"kind": "blob"},
-        )
-    return raw
-
-
 def keep_document(content: Content, raw: bytes) -> Digest:
     """Put a document into the store, durably, unless it is there, and return its digest.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
-from hythe.digest import parse_digest
+from hythe.digest import Digest, parse_digest
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
 from hythe.wire import distribution as wire
@@ -19,9 +21,11 @@ from hythe_distribution.resolver import Resolved
 class Handlers:
     """Their endpoints."""
 
-    def __init__(self, puller: Puller, ensurer: Ensurer) -> None:
+    def __init__(self, puller: Puller, ensurer: Ensurer, address: Callable[[Digest], Awaitable[str]]) -> None:
+        """Answer; `address` gives a URL of a blob that is no file of this host."""
         self._puller = puller
         self._ensurer = ensurer
+        self._address = address
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -63,4 +67,7 @@ class Handlers:
         descriptor = Descriptor(wanted.media_type, parse_digest(wanted.digest), wanted.size_bytes)
         source = source_of(parse_reference(request.reference), request.plain_http)
         found = await self._ensurer.ensure(source, descriptor, lambda news: progress(layer_message(news)))
-        return wire.ContentLocation(path=str(found.path or ""), size_bytes=found.size_bytes)
+        if found.path is not None:
+            return wire.ContentLocation(path=str(found.path), size_bytes=found.size_bytes)
+        url = await self._address(descriptor.digest)
+        return wire.ContentLocation(path="", size_bytes=found.size_bytes, url=url)

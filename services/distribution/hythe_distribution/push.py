@@ -14,6 +14,7 @@ from hythe.ports.content import Content
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.documents import has_blob, read_document
+from hythe_distribution.lookup import Found
 from hythe_distribution.hosts import Source, source_of
 from hythe_distribution.image_labels import referrers_in, repositories_in
 from hythe_distribution.progress import SendWatch
@@ -32,19 +33,11 @@ from hythe_distribution.tree import (
 from hythe_distribution.workers import Workers
 
 
-class Lookup(Protocol):
+class Finder(Protocol):
     """Finds the image that a user means."""
 
-    async def find(self, namespace: str, text: str) -> tuple[str, Digest]:
-        """Return the reference and the root of an image named by reference, id or unique prefix of the id.
-
-        The reference is empty for a root that no name points to.
-
-        Raises:
-            NotFound: there is no such image (details ``kind=image``).
-            InvalidArgument: `text` is no name, or a prefix of several.
-            Unavailable: metadata is away.
-        """
+    async def find(self, namespace: str, text: str) -> Found:
+        """See `hythe_distribution.lookup.Lookup.find`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,7 @@ class Pusher:
     """Carries out pushes."""
 
     def __init__(
-        self, lookup: Lookup, content: Content, publisher: Publisher, sender: Sender, workers: Workers
+        self, lookup: Finder, content: Content, publisher: Publisher, sender: Sender, workers: Workers
     ) -> None:
         """Read content and labels in threads of `workers`; the sender has its own."""
         self._lookup = lookup
@@ -111,9 +104,10 @@ class Pusher:
         """
         if order.platform and order.all_platforms:
             raise InvalidArgument(f"push {order.image}: one platform and all platforms exclude each other")
-        reference, root = await self._lookup.find(namespace, order.image)
-        target = _target(order, reference)
-        order = replace(order, image=reference or order.image)
+        found = await self._lookup.find(namespace, order.image)
+        root = found.digest
+        target = _target(order, found.name)
+        order = replace(order, image=found.name or order.image)
         with tracing.span("plan push", container__image__name=str(target), oci__manifest__digest=str(root)):
             plan = await self._workers.run(None, self._plan, namespace, root, order)
         digest = plan.tree.root.digest

@@ -97,7 +97,7 @@ class Handlers:
 
     async def image_remove(self, context: Context, request: ImageRemove) -> Empty:
         """``image.remove``."""
-        await self._store.remove_image(_origin(context), request.reference)
+        await self._store.remove_image(_origin(context), request.reference, request.if_revision)
         return Empty()
 
 
@@ -122,6 +122,7 @@ def container_message(record: records.ContainerRecord) -> ContainerRecord:
 def image_message(record: records.ImageRecord) -> ImageRecord:
     """Return the message form of an image's record."""
     return ImageRecord(
+        namespace=record.namespace,
         reference=record.reference,
         digest=record.digest,
         media_type=record.media_type,

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from hythe.digest import parse_digest
 from hythe.errors import Conflict, InvalidArgument, NotFound
 from hythe.identifiers import check_namespace
-from hythe.ports.metadata import ImageRecord, ImageWish, Page
+from hythe.ports.metadata import ALL_NAMESPACES, ImageRecord, ImageWish, Page
 from hythe_metadata.changes import Happening, Moment
 
 AnswerT = TypeVar("AnswerT", bound=ImageRecord | None, covariant=True)
@@ -22,6 +22,7 @@ class RemoveWish:
     """A name to be forgotten, as far as repetitions of the request must agree."""
 
     reference: str
+    if_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,7 @@ def plan_put(namespace: str, wish: ImageWish, existing: ImageRecord | None, mome
     Raises:
         Conflict: the name was changed since `if_revision`.
     """
-    present = existing.revision if existing else 0
-    if wish.if_revision is not None and wish.if_revision != present:
-        raise Conflict(
-            f"put image {wish.reference}: expected revision {wish.if_revision}, it is at {present}",
-            next_step="look where the name points now, and decide again",
-            details={"revision": str(present), "digest": existing.digest if existing else ""},
-        )
+    _check_revision(f"put image {wish.reference}", wish.if_revision, existing)
     if existing is not None and _points(existing) == (wish.digest, wish.media_type, wish.size_bytes):
         return ImagePlan(existing)
     record = ImageRecord(
@@ -93,26 +88,41 @@ def plan_put(namespace: str, wish: ImageWish, existing: ImageRecord | None, mome
     )
 
 
-def plan_remove(reference: str, existing: ImageRecord | None) -> ImagePlan[None]:
+def plan_remove(wish: RemoveWish, existing: ImageRecord | None) -> ImagePlan[None]:
     """Decide on forgetting a name.
 
     Raises:
         NotFound: there is no such name.
+        Conflict: the name was changed since `if_revision`.
     """
     if existing is None:
-        raise not_found(reference)
-    happening = Happening("image", reference, "deleted", "/images/delete", {"name": reference})
-    return ImagePlan(None, forget=reference, happening=happening)
+        raise not_found(wish.reference)
+    _check_revision(f"remove image {wish.reference}", wish.if_revision, existing)
+    happening = Happening("image", wish.reference, "deleted", "/images/delete", {"name": wish.reference})
+    return ImagePlan(None, forget=wish.reference, happening=happening)
 
 
-def page(records: Iterable[ImageRecord], limit: int) -> Page[ImageRecord]:
-    """Return the first of `records`, which come by reference: at most `limit`."""
+def page(namespace: str, records: Iterable[ImageRecord], limit: int) -> Page[ImageRecord]:
+    """Return the first of `records`, which come in the order of a list of `namespace`: at most `limit`."""
     taken: list[ImageRecord] = []
     for record in records:
         if len(taken) == limit:
-            return Page(tuple(taken), taken[-1].reference)
+            last = taken[-1]
+            return Page(tuple(taken), last.reference if namespace != ALL_NAMESPACES else _place(last))
         taken.append(record)
     return Page(tuple(taken))
+
+
+def place_of(after: str) -> tuple[str, str]:
+    """Return the namespace and reference behind which a list of all namespaces goes on.
+
+    Raises:
+        InvalidArgument: `after` is not what a page of such a list gave.
+    """
+    namespace, space, reference = after.partition(" ")
+    if after and not space:
+        raise InvalidArgument(f"list images of all namespaces: {after[:100]!r} is not the `next` of a page")
+    return namespace, reference
 
 
 def not_found(reference: str) -> NotFound:
@@ -122,6 +132,21 @@ def not_found(reference: str) -> NotFound:
         next_step=f"`hythe pull {reference}`, or `hythe images`",
         details={"kind": "image", "reference": reference},
     )
+
+
+def _place(record: ImageRecord) -> str:
+    """Neither a namespace nor a reference can have a space in it."""
+    return f"{record.namespace} {record.reference}"
+
+
+def _check_revision(step: str, wanted: int | None, existing: ImageRecord | None) -> None:
+    present = existing.revision if existing else 0
+    if wanted is not None and wanted != present:
+        raise Conflict(
+            f"{step}: expected revision {wanted}, it is at {present}",
+            next_step="look where the name points now, and decide again",
+            details={"revision": str(present), "digest": existing.digest if existing else ""},
+        )
 
 
 def _points(record: ImageRecord) -> tuple[str, str, int]:

@@ -1,12 +1,13 @@
 """OCI image documents and their Docker schema 2 twins: frozen values, and parsers for what strangers send."""
 
-from hythe.oci.config import ImageConfig, chain_id, chain_ids, layers_with_diff_ids, parse_config
+from hythe.oci.config import HistoryStep, ImageConfig, chain_id, chain_ids, layers_with_diff_ids, parse_config
 from hythe.oci.descriptor import Descriptor, parse_descriptor
 from hythe.oci.manifest import Index, Manifest, parse_document, select
 from hythe.oci.platform import Platform, default_platform, parse_platform
 
 __all__ = [
     "Descriptor",
+    "HistoryStep",
     "ImageConfig",
     "Index",
     "Manifest",

@@ -9,9 +9,30 @@ from dataclasses import dataclass, field
 from hythe.digest import Digest, digest_of, parse_digest
 from hythe.errors import InvalidArgument
 from hythe.oci.descriptor import Descriptor
-from hythe.oci.fields import load_object
+from hythe.oci.fields import Fields, load_object
 from hythe.oci.manifest import MAX_LAYERS, Manifest
 from hythe.oci.platform import Platform, normalised
+
+MAX_STEP_TEXT = 32 << 10
+"""Most characters of one text of a history entry; a longer one is no reason to refuse the image, so it is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStep:
+    """One step of how an image was made, in an untrusted stranger's words; a text is cut at `MAX_STEP_TEXT` characters.
+
+    Attributes:
+        created: RFC 3339, as the image says; empty when it doesn't.
+        empty_layer: the step made no layer.
+
+    Spec: OCI image-spec, "Image Configuration", history.
+    """
+
+    created: str = ""
+    created_by: str = ""
+    author: str = ""
+    comment: str = ""
+    empty_layer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +43,8 @@ class ImageConfig:
         platform: an operating system that is not named is ``linux``.
         created: RFC 3339, as the image says; empty when it doesn't.
         diff_ids: digests of the uncompressed layers, lowest first.
+        author: who the image says made it.
+        history: its steps, the oldest first; their number need not fit the layers.
 
     Spec: OCI image-spec, "Image Configuration".
     """
@@ -40,14 +63,16 @@ class ImageConfig:
     volumes: tuple[str, ...]
     exposed_ports: tuple[str, ...]
     diff_ids: tuple[Digest, ...]
+    author: str = ""
+    history: tuple[HistoryStep, ...] = field(default=(), repr=False)
 
 
 def parse_config(raw: bytes) -> ImageConfig:
     """Return the image config that `raw` spells.
 
     Raises:
-        InvalidArgument: hostile or broken JSON, a field of another type, more than 500 diff ids, or a root file system
-            of another type than ``layers``.
+        InvalidArgument: hostile or broken JSON, a field of another type, more than 500 diff ids or 10,000 steps of
+            history, or a root file system of another type than ``layers``.
     """
     fields = load_object(raw, "image config")
     rootfs, run = fields.child("rootfs"), fields.child("config")
@@ -73,6 +98,18 @@ def parse_config(raw: bytes) -> ImageConfig:
         volumes=run.keys("Volumes"),
         exposed_ports=run.keys("ExposedPorts"),
         diff_ids=tuple(parse_digest(diff_id) for diff_id in diff_ids),
+        author=fields.text("author"),
+        history=tuple(_step(step) for step in fields.children("history")),
+    )
+
+
+def _step(fields: Fields) -> HistoryStep:
+    return HistoryStep(
+        fields.text("created")[:MAX_STEP_TEXT],
+        fields.text("created_by")[:MAX_STEP_TEXT],
+        fields.text("author")[:MAX_STEP_TEXT],
+        fields.text("comment")[:MAX_STEP_TEXT],
+        fields.flag("empty_layer"),
     )
 
 

@@ -101,6 +101,15 @@ class Fields:
             raise self.refuse(name, f"is {str(value)[:30]}, not from 0 to {most}")
         return value
 
+    def flag(self, name: str) -> bool:
+        """Return a truth value; false where it is absent."""
+        value = self._value.get(name)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise self.refuse(name, "is not true or false")
+        return value
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of strings without NUL."""
         items = self._list(name)

@@ -219,13 +219,21 @@ class Store(Protocol):
         """
 
     async def images(self, namespace: str, after: str, limit: int) -> Page[ImageRecord]:
-        """List the images of one namespace by reference, at most `limit`."""
+        """List the images of one namespace by reference, at most `limit`; `ALL_NAMESPACES` lists all.
 
-    async def remove_image(self, origin: Origin, reference: str) -> None:
-        """Forget a name, once per request id.
+        The list of all is ordered by namespace, then by reference; its `after` and `next` are both, joined by a space.
+
+        Raises:
+            InvalidArgument: `after` is no such pair where all namespaces are listed.
+        """
+
+    async def remove_image(self, origin: Origin, reference: str, if_revision: int | None = None) -> None:
+        """Forget a name, once per request id; with `if_revision` only if nobody changed it since.
 
         Raises:
             NotFound: no such name (details ``kind=image``).
+            Conflict: `if_revision` is not the present revision (details ``revision`` and ``digest``), or the request id
+                came before with another wish.
         """
 
     def on_change(self, callback: Callable[[], None]) -> None:

@@ -130,11 +130,14 @@ class ImageInspect(Request):
 
 
 class ManifestDetails(Reply):
-    """One manifest of an image. `size_bytes` counts config and layers; `present_bytes` those of them that are here."""
+    """One manifest of an image. `size_bytes` counts config and layers; `present_bytes` those of them that are here.
+
+    Of a manifest that isn't here, `config` is None, `layers` is empty, and its own digest is what is `missing`.
+    """
 
     platform: str
     manifest: Descriptor
-    config: Descriptor
+    config: Descriptor | None = None
     layers: list[Descriptor]
     diff_ids: list[DigestText] = []
     size_bytes: int

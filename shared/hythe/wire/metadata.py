@@ -72,6 +72,7 @@ class ContainerPage(Reply):
 class ImageRecord(Reply):
     """An image name and what it points to, owned by metadata. Times are RFC 3339 UTC."""
 
+    namespace: str = ""
     reference: str
     digest: DigestText
     media_type: str
@@ -102,7 +103,7 @@ class ImageGet(Request):
 
 
 class ImageList(Request):
-    """``image.list``: images of the namespace by reference, pages of `limit`."""
+    """``image.list``: images of the namespace by reference, pages of `limit`. Empty namespace token lists all namespaces."""
 
     after: str = ""
     limit: Annotated[int, Field(gt=0, le=500)] = 200
@@ -116,6 +117,11 @@ class ImagePage(Reply):
 
 
 class ImageRemove(Request):
-    """``image.remove``: forget the name; what it pointed to stays until it is collected."""
+    """``image.remove``: forget the name; what it pointed to stays until it is collected.
+
+    With `if_revision` set, only if the record still has that revision, else Conflict: so a decision about what a name
+    pointed to never hits what it points to by now.
+    """
 
     reference: str
+    if_revision: Annotated[int, Field(ge=0)] | None = None

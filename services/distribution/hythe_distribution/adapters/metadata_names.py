@@ -1,4 +1,4 @@
-"""The names of images, asked for at the metadata service over the bus."""
+"""The records of image names and of the containers that use images, asked for at the metadata service over the bus."""
 
 from __future__ import annotations
 
@@ -9,28 +9,37 @@ from hythe.errors import NotFound
 from hythe.oci import Descriptor
 from hythe.reference import Reference
 from hythe.wire.base import Empty
-from hythe.wire.metadata import ImageGet, ImageList, ImagePage, ImagePut, ImageRecord, ImageRemove
-from hythe_distribution.pull import NameRecord
+from hythe.wire.metadata import (
+    ContainerList,
+    ContainerPage,
+    ImageGet,
+    ImageList,
+    ImagePage,
+    ImagePut,
+    ImageRecord,
+    ImageRemove,
+)
+from hythe_distribution.names import PAGE, ContainerUse, NamedImage, NamePage
 
 
 class MetadataNames:
-    """A body of `hythe_distribution.pull.ImageNames`, and the plain questions that handlers pass on."""
+    """A body of `hythe_distribution.names.NameRecords`."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def get(self, namespace: str, reference: Reference) -> NameRecord:
-        """See `hythe_distribution.pull.ImageNames.get`."""
+    async def get(self, namespace: str, reference: Reference) -> NamedImage | None:
+        """See `hythe_distribution.names.NameRecords.get`."""
+        subject = self._subject(namespace, "image", "get")
         try:
-            record = await self._bus.call(
-                self._subject(namespace, "get"), ImageGet(reference=str(reference)), ImageRecord
-            )
+            return _name(namespace, await self._bus.call(subject, ImageGet(reference=str(reference)), ImageRecord))
         except NotFound:
-            return NameRecord(0, None)
-        return NameRecord(record.revision, parse_digest(record.digest))
+            return None
 
-    async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
-        """See `hythe_distribution.pull.ImageNames.put`."""
+    async def put(
+        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None
+    ) -> NamedImage:
+        """See `hythe_distribution.names.NameRecords.put`."""
         request = ImagePut(
             reference=str(reference),
             digest=str(target.digest),
@@ -38,24 +47,43 @@ class MetadataNames:
             size_bytes=target.size_bytes,
             if_revision=if_revision,
         )
-        await self._bus.call(self._subject(namespace, "put"), request, ImageRecord)
+        return _name(namespace, await self._bus.call(self._subject(namespace, "image", "put"), request, ImageRecord))
 
-    async def list(self, namespace: str, after: str, limit: int) -> ImagePage:
-        """Return one page of the records of a namespace.
+    async def remove(self, namespace: str, reference: str, if_revision: int) -> None:
+        """See `hythe_distribution.names.NameRecords.remove`."""
+        request = ImageRemove(reference=reference, if_revision=if_revision)
+        await self._bus.call(self._subject(namespace, "image", "remove"), request, Empty)
 
-        Raises:
-            Unavailable: metadata is away.
-        """
-        return await self._bus.call(self._subject(namespace, "list"), ImageList(after=after, limit=limit), ImagePage)
+    async def page(self, namespace: str, after: str, limit: int) -> NamePage:
+        """See `hythe_distribution.names.NameRecords.page`."""
+        subject = self._subject(namespace, "image", "list")
+        page = await self._bus.call(subject, ImageList(after=after, limit=limit), ImagePage)
+        return NamePage(tuple(_name(namespace, record) for record in page.images), page.next)
 
-    async def remove(self, namespace: str, reference: Reference) -> None:
-        """Forget a name.
+    async def containers(self, namespace: str) -> tuple[ContainerUse, ...]:
+        """See `hythe_distribution.names.NameRecords.containers`."""
+        subject = self._subject(namespace, "container", "list")
+        uses: list[ContainerUse] = []
+        after = ""
+        while True:
+            page = await self._bus.call(subject, ContainerList(after=after, limit=PAGE), ContainerPage)
+            for record in page.records:
+                if record.image.digest is not None:
+                    uses.append(ContainerUse(record.id, record.name, parse_digest(record.image.digest)))
+            if not page.next:
+                return tuple(uses)
+            after = page.next
 
-        Raises:
-            NotFound: there is no such name.
-            Unavailable: metadata is away.
-        """
-        await self._bus.call(self._subject(namespace, "remove"), ImageRemove(reference=str(reference)), Empty)
+    def _subject(self, namespace: str, noun: str, verb: str) -> str:
+        return subjects.rpc(namespace, self._bus.key_name, "metadata", noun, verb)
 
-    def _subject(self, namespace: str, verb: str) -> str:
-        return subjects.rpc(namespace, self._bus.key_name, "metadata", "image", verb)
+
+def _name(namespace: str, record: ImageRecord) -> NamedImage:
+    return NamedImage(
+        record.namespace or namespace,
+        record.reference,
+        Descriptor(record.media_type, parse_digest(record.digest), record.size_bytes),
+        record.revision,
+        record.created_at,
+        record.updated_at,
+    )

@@ -10,6 +10,7 @@ from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish,
 from hythe_metadata.adapters import sqlite_rows as rows
 from hythe_metadata.changes import Moment
 from hythe_metadata.containers import BeginFacts, StoredContainer
+from hythe_metadata.images import place_of
 
 CANDIDATES = 10
 
@@ -74,10 +75,12 @@ def containers(connection: sqlite3.Connection, namespace: str, after: str, limit
 
 
 def images(connection: sqlite3.Connection, namespace: str, after: str, limit: int) -> Iterator[ImageRecord]:
-    """Yield the images of `namespace` whose reference comes after `after`, by reference."""
+    """Yield the images that come after `after` in the list of `namespace`, or of all."""
+    where, values = "namespace = ? AND reference > ?", (namespace, after)
+    if namespace == ALL_NAMESPACES:
+        where, values = "(namespace, reference) > (?, ?)", place_of(after)
     for row in connection.execute(
-        f"SELECT {rows.IMAGE} FROM images WHERE namespace = ? AND reference > ? ORDER BY reference LIMIT ?",
-        (namespace, after, limit),
+        f"SELECT {rows.IMAGE} FROM images WHERE {where} ORDER BY namespace, reference LIMIT ?", (*values, limit)
     ):
         yield rows.image_of(row)
 

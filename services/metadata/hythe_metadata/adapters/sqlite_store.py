@@ -166,18 +166,19 @@ class SqliteStore:
     async def images(self, namespace: str, after: str, limit: int) -> Page[ImageRecord]:
         """See `hythe.ports.metadata.Store.images`."""
         return await self._readers.run(
-            lambda connection: images.page(facts.images(connection, namespace, after, limit + 1), limit)
+            lambda connection: images.page(namespace, facts.images(connection, namespace, after, limit + 1), limit)
         )
 
-    async def remove_image(self, origin: Origin, reference: str) -> None:
+    async def remove_image(self, origin: Origin, reference: str, if_revision: int | None = None) -> None:
         """See `hythe.ports.metadata.Store.remove_image`."""
         images.check_reference(reference)
-        hashed = body_hash(origin.namespace, images.RemoveWish(reference))
+        wish = images.RemoveWish(reference, if_revision)
+        hashed = body_hash(origin.namespace, wish)
 
         def work(connection: sqlite3.Connection) -> None:
             def change() -> None:
                 moment = facts.moment(connection)
-                plan = images.plan_remove(reference, facts.image(connection, origin.namespace, reference))
+                plan = images.plan_remove(wish, facts.image(connection, origin.namespace, reference))
                 plans.apply_image(connection, origin, plan, moment)
 
             plans.once(connection, origin, "image.remove", hashed, lambda text: None, change)

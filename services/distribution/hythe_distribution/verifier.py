@@ -29,14 +29,14 @@ class Verifier:
         self._hasher.update(data)
 
     def check(self, expected: Digest | None, size_bytes: int | None) -> Digest:
-        """Return the digest of all bytes seen if they are what was promised; what nobody promised is None.
+        """Return the digest of all bytes seen if that and their length are as promised; None stands for no promise.
 
         Raises:
-            DataLoss: they are not `size_bytes` long, or have another digest than `expected`.
+            DataLoss: another length or digest.
         """
-        if size_bytes not in (None, self.seen_bytes):
+        if size_bytes is not None and self.seen_bytes != size_bytes:
             raise DataLoss(f"commit {self._what}: expected {size_bytes} bytes, got {self.seen_bytes}")
         found = Digest(self._hasher.hexdigest())
-        if expected not in (None, found):
+        if expected is not None and found != expected:
             raise DataLoss(f"commit {self._what}: expected {expected}, got {found}")
         return found

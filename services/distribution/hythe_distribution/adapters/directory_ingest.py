@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ class DirectoryIngest:
         self._on_release = on_release
         self._verifier = Verifier(reference, total_bytes)
         self._written_back = 0
+        self._closing = threading.Lock()
         with reported(f"open ingest {reference}", directory):
             directory.mkdir(mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if resume else os.O_TRUNC)
@@ -48,30 +50,29 @@ class DirectoryIngest:
             raise
 
     def _take_up(self, resume: bool, total_bytes: int | None) -> None:
+        failpoints.reach("distribution.ingest.created")
         with reported(f"open ingest {self._reference}", self._directory):
-            now = clock.now_rfc3339()
             started = self._directory / "startedat"
             if not resume or not started.exists():
-                started.write_text(now)
-            (self._directory / "ref").write_text(self._reference)
+                started.write_text(clock.now_rfc3339())
             total = self._directory / "total"
             if total_bytes is None:
                 total.unlink(missing_ok=True)
             else:
                 total.write_text(str(total_bytes))
-            while chunk := os.read(self._fd, MAX_CHUNK_BYTES):
-                self._verifier.update(chunk)
-        self._written_back = self._verifier.seen_bytes
+            (self._directory / "ref").write_text(self._reference)  # the last: with it the ingest is listed
+            failpoints.reach("distribution.ingest.described")
+            buffer = memoryview(bytearray(MAX_CHUNK_BYTES if resume else 0))
+            while count := os.readv(self._fd, [buffer]):
+                self._verifier.update(buffer[:count])
+            if self.offset:
+                failpoints.reach("distribution.resume.rehashed")
+        self._written_back = self.offset
 
     @property
     def offset(self) -> int:
         """See `hythe.ports.content.Ingest.offset`."""
         return self._verifier.seen_bytes
-
-    def read_back(self, offset: int, length: int) -> bytes:
-        """See `hythe.ports.content.Ingest.read_back`."""
-        with reported(f"read {self._reference}", self._directory):
-            return os.pread(self._fd, length, offset)
 
     def write(self, data: bytes | memoryview) -> None:
         """See `hythe.ports.content.Ingest.write`."""
@@ -81,6 +82,7 @@ class DirectoryIngest:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(self._fd, view) :]
+                failpoints.reach("distribution.ingest.written")
                 ahead = self.offset - self._written_back
                 if ahead >= WRITEBACK_STEP_BYTES:
                     start_writeback(self._fd, self._written_back, ahead)
@@ -88,6 +90,14 @@ class DirectoryIngest:
         except (HytheError, OSError):
             self._drop()
             raise
+
+    def read_back(self, offset: int, length: int) -> bytes:
+        """See `hythe.ports.content.Ingest.read_back`."""
+        with self._closing:  # a number that was closed may be another file's already
+            if self._fd < 0:
+                return b""
+            with reported(f"read {self._reference}", self._directory):
+                return os.pread(self._fd, length, offset)
 
     def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:
         """See `hythe.ports.content.Ingest.commit`."""
@@ -102,6 +112,7 @@ class DirectoryIngest:
                     (self._directory / "data").rename(target)
                     failpoints.reach("distribution.commit.renamed")
                 sync_directory(self._blobs)
+                failpoints.reach("distribution.commit.named")
                 return BlobInfo(digest, self.offset, target.stat().st_mtime_ns)
         finally:
             self._drop()
@@ -129,8 +140,9 @@ class DirectoryIngest:
         self._release()
 
     def _release(self) -> None:
-        os.close(self._fd)
-        self._fd = -1
+        with self._closing:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
         self._on_release()
 
     def __enter__(self) -> DirectoryIngest:

@@ -121,14 +121,15 @@ class DirectoryContent:
 
     def open_ingest(self, reference: str, *, total_bytes: int | None = None, resume: bool = False) -> Ingest:
         """See `hythe.ports.content.Content.open_ingest`."""
-        self.check_room(total_bytes or 0)
+        directory = self._ingest_path(reference)
+        self.check_room(max(0, (total_bytes or 0) - (_held_bytes(directory) if resume else 0)))
         with self._lock:
             if reference in self._held:
                 raise Unavailable(f"open ingest {reference}: another writer holds it")
             self._held.add(reference)
         try:
             return DirectoryIngest(
-                self._ingest_path(reference),
+                directory,
                 self._blobs,
                 reference,
                 total_bytes,
@@ -163,6 +164,16 @@ class DirectoryContent:
             with reported(f"abort ingest {reference}", self._root):
                 remove_ingest(self._ingest_path(reference))
 
+    def sweep(self) -> None:
+        """Remove what a predecessor was killed over: ingests not made to the end, or not removed to the end.
+
+        What can be gone on with stays. To be called by the process that owns the store, before it opens an ingest.
+        """
+        with reported(f"sweep content store {self._root}", self._root), os.scandir(self._ingests) as entries:
+            for entry in entries:
+                if _status(Path(entry.path)) is None:
+                    remove_ingest(Path(entry.path))
+
     def _release(self, reference: str) -> None:
         with self._lock:
             self._held.discard(reference)
@@ -177,14 +188,21 @@ class DirectoryContent:
         return NotFound(f"look up {digest}: it is not in the content store", details={"kind": "blob"})
 
 
+def _held_bytes(directory: Path) -> int:
+    try:
+        return (directory / "data").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _status(directory: Path) -> IngestStatus | None:
-    """Return the status of an ingest, or None if it is gone or was being made when a process died."""
+    """Return the status of an ingest, or None if it is gone or is not made to the end."""
     try:
         data = (directory / "data").stat()
         reference = (directory / "ref").read_text()
         started = datetime.fromisoformat((directory / "startedat").read_text())
         total = directory / "total"
         total_bytes = int(total.read_text()) if total.exists() else None
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return IngestStatus(reference, data.st_size, total_bytes, int(started.timestamp() * 1e9), data.st_mtime_ns)

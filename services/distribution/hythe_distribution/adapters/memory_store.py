@@ -150,7 +150,7 @@ class MemoryIngest:
 
     def read_back(self, offset: int, length: int) -> bytes:
         """See `hythe.ports.content.Ingest.read_back`."""
-        return bytes(self._data[offset : offset + length])
+        return bytes(self._data[offset : offset + length]) if self._open else b""
 
     def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:
         """See `hythe.ports.content.Ingest.commit`."""

@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.stacks",
     "tests.fixtures.disks",
+    "tests.fixtures.s3",
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +26,9 @@ from hythe.ports.namespace_content import MAX_LABEL_BYTES, LabelledBlob, Namespa
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.adapters.records_memory import MemoryRecords
+from hythe_distribution.adapters.records_s3 import S3Records
 from hythe_distribution.adapters.records_sqlite import SqliteRecords
+from hythe_distribution.adapters.s3_store import S3Content
 from hythe_distribution.namespace_store import Library
 
 DATA = b"a blob of some bytes"
@@ -43,25 +44,38 @@ class Body:
     close: Callable[[], None] = lambda: None
 
 
-def directory_body(path: Path) -> Body:
+def directory_body(request: pytest.FixtureRequest) -> Body:
     """Blobs in a directory, records in SQLite."""
-    content = DirectoryContent(path / "content")
-    records = SqliteRecords(path / "content" / "records.db")
+    path = request.getfixturevalue("tmp_path") / "content"
+    content = DirectoryContent(path)
+    records = SqliteRecords(path / "records.db")
     return Body(Library(content, records).of, records.close)
 
 
-def memory_body(path: Path) -> Body:
+def s3_body(request: pytest.FixtureRequest) -> Body:
+    """Blobs and records in a bucket."""
+    bucket = request.getfixturevalue("bucket").open()
+    content = S3Content(bucket, request.getfixturevalue("tmp_path") / "staging")
+    records = S3Records(bucket)
+    return Body(Library(content, records).of, records.close)
+
+
+def memory_body(request: pytest.FixtureRequest) -> Body:
     """All in memory."""
     return Body(Library(MemoryContent(), MemoryRecords()).of)
 
 
-BODIES: dict[str, Callable[[Path], Body]] = {"directory": directory_body, "memory": memory_body}
+BODIES: dict[str, Callable[[pytest.FixtureRequest], Body]] = {
+    "directory": directory_body,
+    "s3": s3_body,
+    "memory": memory_body,
+}
 
 
 @pytest.fixture(params=BODIES)
-def body(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Body]:
+def body(request: pytest.FixtureRequest) -> Iterator[Body]:
     """A fresh, empty store of each body."""
-    body = BODIES[request.param](tmp_path)
+    body: Body = BODIES[request.param](request)
     yield body
     body.close()
 

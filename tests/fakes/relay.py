@@ -66,10 +66,19 @@ class Relay:
                 if self._is_cut:
                     _shut(near)
                     _shut(far)
-            for source, target, sending in ((near, far, True), (far, near, False)):
-                thread = threading.Thread(target=self._pump, args=(source, target, sending))
-                self._threads.append(thread)
-                thread.start()
+            back = threading.Thread(target=self._pump, args=(far, near, False))
+            forth = threading.Thread(target=self._relay, args=(near, far, back))
+            self._threads.append(forth)
+            back.start()
+            forth.start()
+
+    def _relay(self, near: socket.socket, far: socket.socket, back: threading.Thread) -> None:
+        self._pump(near, far, True)
+        back.join()
+        with self._lock:
+            for end in (near, far):
+                self._open.discard(end)
+                end.close()  # a peer that is still sending notices only this
 
     def _pump(self, source: socket.socket, target: socket.socket, sending: bool) -> None:
         try:
@@ -104,8 +113,6 @@ class Relay:
         self.cut()
         for thread in self._threads:
             thread.join()
-        for end in self._open:
-            end.close()
 
 
 def _shut(end: socket.socket) -> None:

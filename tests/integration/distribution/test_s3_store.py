@@ -81,6 +81,17 @@ def test_damaged_record_is_told(bucket: Bucket) -> None:
     records.close()
 
 
+def test_objects_of_others_among_the_records_are_passed_over(bucket: Bucket) -> None:
+    """Whatever else lies there neither shows up in a list nor keeps a blob alive."""
+    records = S3Records(bucket.open())
+    records.publish("default", [Publication(DIGEST, len(DATA))])
+    for key in ("default/sha256/short", "default/else", "=zz/x", f".=2E./sha256/{DIGEST.hex}"):
+        assert ask(bucket, "PUT", f"records/{key}", body=b"x").status == 200
+    assert [record.digest for record in records.walk("default")] == [DIGEST]
+    assert records.namespaces_of(DIGEST) == {"default"}
+    records.close()
+
+
 def test_hosts_share_the_blobs_of_a_bucket_and_no_ingests(bucket: Bucket, tmp_path: Path, content: S3Content) -> None:
     """What one host brought another reads, publishes and labels, but each goes on with its own transfers only."""
     other_content = S3Content(bucket.open(), tmp_path / "staging of another host")

@@ -11,7 +11,7 @@ from itertools import islice
 from hythe.clock import now_ns
 from hythe.digest import Digest, parse_digest
 from hythe.errors import DataLoss, InvalidArgument
-from hythe.identifiers import decode_token, encode_token
+from hythe.identifiers import check_namespace, decode_token, encode_token
 from hythe.ports.namespace_content import LabelledBlob
 from hythe_distribution.adapters.s3_bucket import S3Bucket
 from hythe_distribution.labels import check_labels, check_publications, no_record, published, relabelled
@@ -56,13 +56,10 @@ class S3Records:
 
     def walk(self, namespace: str, after: str = "") -> Iterator[LabelledBlob]:
         """See `hythe_distribution.records.Records.walk`; a request for each record, several at once."""
-        prefix = _prefix(namespace)
-        try:
-            marker = _key(namespace, parse_digest(after))
-        except InvalidArgument:
-            marker = ""  # it is the name of no blob: where it lies among them is found below
-        keys = (found.key.removeprefix(prefix) for found in self._bucket.walk(prefix, marker))
-        digests = (Digest(name.removeprefix("sha256/")) for name in keys if name.startswith("sha256/"))
+        marker = _digest(after)
+        listed = self._bucket.walk(_prefix(namespace), "" if marker is None else _key(namespace, marker))
+        found = (_digest(entry.key.removeprefix(_prefix(namespace)).replace("/", ":", 1)) for entry in listed)
+        digests = (digest for digest in found if digest is not None)
         wanted = (digest for digest in digests if str(digest) > after)
         while page := list(islice(wanted, PAGE_RECORDS)):
             yield from (blob for blob in self._find_all(namespace, page) if blob is not None)
@@ -85,7 +82,8 @@ class S3Records:
 
     def namespaces_of(self, digest: Digest) -> frozenset[str]:
         """See `hythe_distribution.records.Records.namespaces_of`; a request for each namespace, several at once."""
-        namespaces = [decode_token(token) for token in self._bucket.directories(PREFIX)]
+        names = (_namespace(token) for token in self._bucket.directories(PREFIX))
+        namespaces = [name for name in names if name is not None]
         heads = self._workers.map(lambda namespace: self._bucket.head(_key(namespace, digest)), namespaces)
         return frozenset(name for name, head in zip(namespaces, heads, strict=True) if head is not None)
 
@@ -117,6 +115,21 @@ def _prefix(namespace: str) -> str:
 
 def _key(namespace: str, digest: Digest) -> str:
     return f"{_prefix(namespace)}sha256/{digest.hex}"
+
+
+def _digest(text: str) -> Digest | None:
+    """Return the digest that `text` spells; None where it is something else, like the key of somebody else's object."""
+    try:
+        return parse_digest(text)
+    except InvalidArgument:
+        return None
+
+
+def _namespace(token: str) -> str | None:
+    try:
+        return check_namespace(decode_token(token))
+    except InvalidArgument:
+        return None
 
 
 def _parse(data: bytes, digest: Digest, key: str) -> LabelledBlob:

@@ -78,13 +78,21 @@ class S3Bucket:
         if self._ready:
             return
         with self._translated("open bucket"):
-            if not self._client.bucket_exists(self.name):
-                try:
-                    self._client.make_bucket(self.name)
-                except S3Error as error:
-                    if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                        raise
+            try:
+                # Unlike that to HEAD, the answer to this says why it is a refusal.
+                next(iter(self._client.list_objects(self.name)), None)
+            except S3Error as error:
+                if error.code != "NoSuchBucket":
+                    raise
+                self._make()
         self._ready = True
+
+    def _make(self) -> None:
+        try:
+            self._client.make_bucket(self.name)
+        except S3Error as error:
+            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
 
     def head(self, key: str) -> Stored | None:
         """Return what is known about an object, or None if there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from xml.etree import ElementTree
 
 import urllib3.exceptions
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
@@ -48,7 +49,7 @@ def translated(step: str, endpoint: str) -> Iterator[None]:
         if error.status_code == 507:
             raise _full(where, str(error)) from error
         raise Unavailable(f"{where} fails", cause=str(error), next_step=_look(endpoint)) from error
-    except InvalidResponseError as error:
+    except (InvalidResponseError, ElementTree.ParseError, ValueError) as error:
         raise Unavailable(
             f"{step}: what answers at {endpoint} does not speak S3",
             cause=str(error)[:200],

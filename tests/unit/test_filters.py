@@ -112,8 +112,8 @@ def test_filters_are_bounded() -> None:
 
 
 def quoted(text: str) -> str:
-    """Spell any text as JSON does, which Go's quotes contain, but for characters that take two escapes."""
-    return json.dumps(text, ensure_ascii=False).replace("\\/", "/")
+    """Spell any text as JSON does, whose escapes Go has, too."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 @given(st.text(min_size=1), st.text())
@@ -132,4 +132,4 @@ def test_any_text_is_a_filter_or_a_mistake(text: str) -> None:
         wanted = parse_filters([text])
     except InvalidArgument:
         return
-    assert wanted.matches(fields_of({"a": "b"}, {}.get)) in (True, False)
+    assert wanted.matches(fields_of({"a": "b"}, lambda key: None)) in (True, False)

@@ -14,7 +14,7 @@ from hythe.errors import DataLoss, InvalidArgument
 from hythe.identifiers import check_namespace, decode_token, encode_token
 from hythe.ports.namespace_content import LabelledBlob
 from hythe_distribution.adapters.s3_bucket import S3Bucket
-from hythe_distribution.labels import check_labels, check_publications, no_record, published, relabelled
+from hythe_distribution.labels import as_labels, check_labels, check_publications, no_record, published, relabelled
 from hythe_distribution.records import Publication
 
 PREFIX = "records/"
@@ -136,12 +136,10 @@ def _parse(data: bytes, digest: Digest, key: str) -> LabelledBlob:
     try:
         record = json.loads(data)
         numbers = [record[name] for name in ("size_bytes", "created_ns", "updated_ns")]
-        labels = record["labels"]
-        texts = [*labels, *labels.values()]
-        if not all(type(n) is int and n >= 0 for n in numbers) or not all(type(text) is str for text in texts):
-            raise ValueError("a field has another type")
-        return LabelledBlob(digest, *numbers, labels)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("a number is none")
+        return LabelledBlob(digest, *numbers, as_labels(record["labels"]))
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataLoss(
             f"read {key}: it is no record",
             cause=repr(error),

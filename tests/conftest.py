@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.fixtures.stacks",
     "tests.fixtures.disks",
     "tests.fixtures.content_service",
+    "tests.fixtures.s3",
 ]

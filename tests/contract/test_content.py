@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +12,25 @@ from hythe.errors import DataLoss, NotFound, OutOfRange, Unavailable, Unimplemen
 from hythe.ports.content import MAX_CHUNK_BYTES, Content
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.memory_store import MemoryContent
+from hythe_distribution.adapters.s3_store import S3Content
 
-BODIES: dict[str, Callable[[Path], Content]] = {
-    "directory": DirectoryContent,
-    "memory": lambda _: MemoryContent(),
+
+def _directory(request: pytest.FixtureRequest) -> Content:
+    return DirectoryContent(request.getfixturevalue("tmp_path") / "content")
+
+
+def _memory(request: pytest.FixtureRequest) -> Content:
+    return MemoryContent()
+
+
+def _s3(request: pytest.FixtureRequest) -> Content:
+    return S3Content(request.getfixturevalue("bucket").open(), request.getfixturevalue("tmp_path") / "staging")
+
+
+BODIES: dict[str, Callable[[pytest.FixtureRequest], Content]] = {
+    "directory": _directory,
+    "memory": _memory,
+    "s3": _s3,
 }
 DATA = b"a blob of some bytes"
 DIGEST = digest_of(DATA)
@@ -24,9 +38,9 @@ OTHER = digest_of(b"something else")
 
 
 @pytest.fixture(params=BODIES)
-def content(request: pytest.FixtureRequest, tmp_path: Path) -> Content:
+def content(request: pytest.FixtureRequest) -> Content:
     """A fresh, empty store of each body."""
-    return BODIES[request.param](tmp_path / "content")
+    return BODIES[request.param](request)
 
 
 def put(content: Content, data: bytes, reference: str = "put") -> Digest:
@@ -313,7 +327,7 @@ def test_located_blob_is_a_file_with_its_bytes(content: Content) -> None:
     try:
         path = content.locate(DIGEST)
     except Unimplemented:
-        assert isinstance(content, MemoryContent)
+        assert isinstance(content, MemoryContent | S3Content)
     else:
         assert path.read_bytes() == DATA
 

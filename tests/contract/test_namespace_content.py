@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -28,7 +27,9 @@ from hythe.ports.namespace_content import MAX_LABEL_BYTES, LabelledBlob, Namespa
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.adapters.records_memory import MemoryRecords
+from hythe_distribution.adapters.records_s3 import S3Records
 from hythe_distribution.adapters.records_sqlite import SqliteRecords
+from hythe_distribution.adapters.s3_store import S3Content
 from hythe_distribution.namespace_store import Library
 from tests.fixtures.content_service import ContentService
 
@@ -45,20 +46,30 @@ class Body:
     close: Callable[[], None] = lambda: None
 
 
-def directory_body(path: Path) -> Body:
+def directory_body(request: pytest.FixtureRequest) -> Body:
     """Blobs in a directory, records in SQLite."""
-    content = DirectoryContent(path / "content")
-    records = SqliteRecords(path / "content" / "records.db")
+    path = request.getfixturevalue("tmp_path") / "content"
+    content = DirectoryContent(path)
+    records = SqliteRecords(path / "records.db")
     return Body(Library(content, records).of, records.close)
 
 
-def memory_body(path: Path) -> Body:
+def s3_body(request: pytest.FixtureRequest) -> Body:
+    """Blobs and records in a bucket."""
+    bucket = request.getfixturevalue("bucket").open()
+    content = S3Content(bucket, request.getfixturevalue("tmp_path") / "staging")
+    records = S3Records(bucket)
+    return Body(Library(content, records).of, records.close)
+
+
+def memory_body(request: pytest.FixtureRequest) -> Body:
     """All in memory."""
     return Body(Library(MemoryContent(), MemoryRecords()).of)
 
 
-def proxy_body(service: ContentService) -> Body:
+def proxy_body(request: pytest.FixtureRequest) -> Body:
     """A distribution process behind the bus; its namespaces are emptied at the end, for it serves the whole session."""
+    service: ContentService = request.getfixturevalue("content_service")
     token = secrets.token_hex(4)
     used: set[str] = set()
 
@@ -77,14 +88,18 @@ def proxy_body(service: ContentService) -> Body:
     return Body(of, close)
 
 
-BODIES: dict[str, Callable[[Path], Body]] = {"directory": directory_body, "memory": memory_body}
+BODIES: dict[str, Callable[[pytest.FixtureRequest], Body]] = {
+    "directory": directory_body,
+    "s3": s3_body,
+    "memory": memory_body,
+    "proxy": proxy_body,
+}
 
 
-@pytest.fixture(params=[*BODIES, "proxy"])
-def body(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Body]:
+@pytest.fixture(params=BODIES)
+def body(request: pytest.FixtureRequest) -> Iterator[Body]:
     """A fresh, empty store of each body."""
-    make = BODIES.get(request.param)
-    body = make(tmp_path) if make else proxy_body(request.getfixturevalue("content_service"))
+    body: Body = BODIES[request.param](request)
     yield body
     body.close()
 

@@ -115,8 +115,10 @@ class ArchiveHandlers:
     def _registered(self, namespace: str, imported: Imported) -> wire.ImageImported:
         with tracing.span("publish", hythe__blobs=len(imported.publications)):
             self._library.publish(namespace, imported.publications)
+        listing = self._catalogue.listing
         images = [
-            self._await(self._catalogue.register(namespace, image.reference, image.target)) for image in imported.images
+            summary_message(self._await(listing.register(namespace, image.reference, image.target)))
+            for image in imported.images
         ]
         return wire.ImageImported(
             format=imported.format, images=images, blobs=imported.blobs, size_bytes=imported.size_bytes
@@ -131,9 +133,3 @@ class ArchiveHandlers:
 
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def _descriptor(self, name: str, digest: Digest) -> Descriptor:
-        return parse_document(require_document(self._content, digest, f"export {name}")).descriptor

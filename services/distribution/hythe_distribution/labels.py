@@ -49,6 +49,17 @@ def relabelled(before: LabelledBlob, changes: Mapping[str, str], now_ns: int) ->
     return before if labels == before.labels else replace(before, labels=labels, updated_ns=now_ns)
 
 
+def as_labels(value: object) -> dict[str, str]:
+    """Return `value`, as JSON gives it, if it is labels.
+
+    Raises:
+        ValueError: it isn't an object of strings.
+    """
+    if not isinstance(value, dict) or not all(type(text) is str for text in (*value, *value.values())):
+        raise ValueError("labels are no object of strings")
+    return value
+
+
 def no_record(namespace: str, digest: Digest) -> NotFound:
     """Return the error of who asks for a blob that the namespace doesn't see."""
     return NotFound(f"look up {digest}: namespace {namespace} has no such blob", details={"kind": "blob"})

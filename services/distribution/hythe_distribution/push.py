@@ -14,9 +14,9 @@ from hythe.ports.content import Content
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.documents import has_blob, read_document
-from hythe_distribution.lookup import Found
 from hythe_distribution.hosts import Source, source_of
 from hythe_distribution.image_labels import referrers_in, repositories_in
+from hythe_distribution.lookup import Found
 from hythe_distribution.progress import SendWatch
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.sending import Sender, Sent

@@ -56,7 +56,13 @@ async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block runs; leaving it stops all transfers and keeps what they have brought."""
     settings = process.settings
     with ExitStack() as at_end:
-        content, records = open_content(settings)
+        content, records = open_content(
+            settings.content_url,
+            settings.root,
+            settings.disk_reserve_bytes,
+            settings.s3_access_key,
+            settings.s3_secret_key,
+        )
         at_end.callback(records.close)
         drop_unfinished(content, ARCHIVE_PREFIX)
         logins = DockerConfig(Path(settings.docker_config_text))

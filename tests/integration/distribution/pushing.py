@@ -8,10 +8,12 @@ from typing import Any
 
 from hythe.digest import parse_digest
 from hythe.oci import Descriptor
+from hythe_distribution.adapters.hosts_files import HostsDirectories
 from hythe_distribution.adapters.registry.asking import Asking
-from hythe_distribution.adapters.registry.bearer import BearerTokens
 from hythe_distribution.adapters.registry.connections import Pool
+from hythe_distribution.adapters.registry.logins import Logins
 from hythe_distribution.adapters.registry.push import push_blob
+from hythe_distribution.breaker import Breaker
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Source
 from hythe_distribution.registry import PushOutcome
@@ -28,7 +30,7 @@ EMPTY = Blob(b"{}", "application/vnd.oci.empty.v1+json")
 def asking() -> Iterator[Asking]:
     """Run a block with what asks registries, with short limits."""
     pool = Pool(0.5, 1.0, None)
-    yield Asking(pool, BearerTokens(pool))
+    yield Asking(pool, HostsDirectories([]), Logins(pool, None, {}), Breaker())
     pool.close()
 
 

@@ -25,20 +25,17 @@ from hythe.errors import (
     Unavailable,
 )
 from hythe.identifiers import new_id
-from hythe.wire.base import Empty
 from hythe.wire.distribution import (
     UNKNOWN_SIZE,
     ContentEnsure,
     ContentLocation,
     Descriptor,
-    ImageList,
     ImagePull,
     ImagePulled,
-    ImageRemove,
-    ImageSummaryPage,
     LayerProgress,
     PullProgress,
 )
+from hythe.wire.images import ImageList, ImageRemove, ImageRemoved, ImageSummaryPage
 from hythe.wire.metadata import ImageGet, ImageRecord
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from scripts.lab.images import Blob, Image, ImageBuilder, Layer, index
@@ -209,10 +206,10 @@ async def test_images_are_listed_with_what_is_here_of_them(
     content.delete(parse_digest(image.layers[0].digest))
     assert not (await images(bus)).images[0].complete
     subject = subjects.rpc(NAMESPACE, bus.key_name, "distribution", "image", "remove")
-    await bus.call(subject, ImageRemove(reference=reference), Empty)
+    await bus.call(subject, ImageRemove(image=reference), ImageRemoved)
     assert (await images(bus)).images == []
     with pytest.raises(NotFound):
-        await bus.call(subject, ImageRemove(reference=reference), Empty)
+        await bus.call(subject, ImageRemove(image=reference), ImageRemoved)
 
 
 async def test_ensured_blob_is_a_path_to_read_at_once(bundle_bus: Bus, registry: Registry, image: Image) -> None:

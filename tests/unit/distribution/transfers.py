@@ -16,6 +16,8 @@ from hythe_distribution.bringing import Bringer
 from hythe_distribution.copying import Copier
 from hythe_distribution.fetcher import BlobProgress, Fetcher
 from hythe_distribution.hosts import Source, source_of
+from hythe_distribution.lookup import Found
+from hythe_distribution.names import dangling_reference
 from hythe_distribution.progress import SendProgress
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import Puller, Wish
@@ -99,20 +101,25 @@ def digests(image: Image | Index) -> set[Digest]:
 
 
 class NamedRoots:
-    """A body of `hythe_distribution.push.Lookup` on the names that pulls registered."""
+    """A body of `hythe_distribution.push.Finder` on the names that pulls registered."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
 
-    async def find(self, namespace: str, text: str) -> tuple[str, Digest]:
-        """See `hythe_distribution.push.Lookup.find`; a digest is an image without a name."""
+    async def find(self, namespace: str, text: str) -> Found:
+        """See `hythe_distribution.lookup.Lookup.find`; a digest is an image without a name."""
         if text.startswith("sha256:"):
-            return "", parse_digest(text)
+            root = parse_digest(text)
+            return Found(dangling_reference(root), root, _target(root), False)
         reference = parse_reference(text)
         found = (await self._names.get(namespace, reference)).digest
         if found is None:
             raise NotFound(f"find image {text}: there is none", details={"kind": "image"})
-        return str(reference), found
+        return Found(reference, found, _target(found), True)
+
+
+def _target(root: Digest) -> Descriptor:
+    return Descriptor(OCI_MANIFEST, root, 0)
 
 
 class Verdict:

@@ -13,7 +13,7 @@ from pathlib import Path
 from hythe.digest import Digest
 from hythe.durable import sync_directory
 from hythe.errors import NotFound, OutOfRange, ResourceExhausted, Unavailable
-from hythe.ports.content import MAX_CHUNK_BYTES, BlobInfo, Ingest, IngestStatus
+from hythe.ports.content import MAX_CHUNK_BYTES, BlobInfo, IngestStatus
 from hythe_distribution.adapters.directory_ingest import DirectoryIngest, remove_ingest
 from hythe_distribution.adapters.disk_errors import reported
 
@@ -119,7 +119,7 @@ class DirectoryContent:
                 details={"kind": "disk"},
             )
 
-    def open_ingest(self, reference: str, *, total_bytes: int | None = None, resume: bool = False) -> Ingest:
+    def open_ingest(self, reference: str, *, total_bytes: int | None = None, resume: bool = False) -> DirectoryIngest:
         """See `hythe.ports.content.Content.open_ingest`."""
         directory = self._ingest_path(reference)
         self.check_room(max(0, (total_bytes or 0) - (_held_bytes(directory) if resume else 0)))

@@ -14,7 +14,7 @@ from hythe.durable import count_sync
 from hythe.errors import InvalidArgument
 from hythe.ports.namespace_content import LabelledBlob
 from hythe_distribution.adapters.records_schema import damaged, open_records, translated
-from hythe_distribution.labels import check_labels, check_publications, no_record, published, relabelled
+from hythe_distribution.labels import as_labels, check_labels, check_publications, no_record, published, relabelled
 from hythe_distribution.records import Publication
 
 PAGE_RECORDS = 256
@@ -133,6 +133,6 @@ class SqliteRecords:
     def _record(self, row: tuple[str, int, int, int, str]) -> LabelledBlob:
         digest, size_bytes, created_ns, updated_ns, labels = row
         try:
-            return LabelledBlob(parse_digest(digest), size_bytes, created_ns, updated_ns, json.loads(labels))
+            return LabelledBlob(parse_digest(digest), size_bytes, created_ns, updated_ns, as_labels(json.loads(labels)))
         except (ValueError, InvalidArgument) as error:
             raise damaged(f"read {self._path}", self._path, str(error)) from error

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hythe.digest import Digest, parse_digest
 from hythe.errors import DataLoss, HytheError, InvalidArgument
 from hythe_distribution.adapters.registry.asking import Asking
-from hythe_distribution.adapters.registry.exchange import Response
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES, Kind, refusal
+from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Endpoint, Source
 

@@ -11,9 +11,9 @@ from hythe.errors import InvalidArgument
 from hythe.oci import Descriptor
 from hythe_distribution.adapters.registry.asking import Asking
 from hythe_distribution.adapters.registry.conversation import Conversation, check_digest, refused
-from hythe_distribution.adapters.registry.exchange import Response
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES
 from hythe_distribution.adapters.registry.referrers_tag import add_to_tag
+from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.adapters.registry.upload_session import UPLOADS, Session, abandon, opened
 from hythe_distribution.adapters.registry.uploads import CHUNK_BYTES, PAUSE_S, Upload
 from hythe_distribution.cancellation import Cancellation

@@ -12,9 +12,9 @@ from hythe.oci import Descriptor, media_types, parse_descriptor
 from hythe.oci.fields import MAX_DOCUMENT_BYTES, MAX_ITEMS
 from hythe_distribution.adapters.registry.asking import Asking
 from hythe_distribution.adapters.registry.conversation import require_status
-from hythe_distribution.adapters.registry.exchange import Response
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES
 from hythe_distribution.adapters.registry.referrers_tag import read_index, referrers_tag
+from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Endpoint, Source, redirected
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 from hythe.digest import Digest
 from hythe.errors import HytheError, Unavailable
 from hythe_distribution.adapters.registry.conversation import Conversation
-from hythe_distribution.adapters.registry.exchange import Response
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES
+from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.cancellation import Cancellation, Cancelled
 from hythe_distribution.hosts import Endpoint, redirected
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from hythe.errors import DataLoss, HytheError, ResourceExhausted, Unauthenticated, Unavailable
 from hythe.oci import Descriptor
 from hythe_distribution.adapters.registry.conversation import Conversation, check_digest, require_status
-from hythe_distribution.adapters.registry.exchange import Response
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES, refusal, registry_text
+from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.adapters.registry.upload_session import UPLOADS, Session, abandon, opened, range_end
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Endpoint

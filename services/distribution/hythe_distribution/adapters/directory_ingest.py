@@ -12,7 +12,7 @@ from types import TracebackType
 from hythe import clock, failpoints
 from hythe.digest import Digest
 from hythe.durable import sync_directory, sync_file, write_atomic
-from hythe.errors import HytheError
+from hythe.errors import DataLoss, HytheError
 from hythe.ports.content import MAX_CHUNK_BYTES, BlobInfo
 from hythe.writeback import WRITEBACK_STEP_BYTES, start_writeback
 from hythe_distribution.adapters.disk_errors import reported
@@ -97,6 +97,18 @@ class DirectoryIngest:
                 return b""
             with reported(f"read {self._reference}", self._directory):
                 return os.pread(self._fd, length, offset)
+
+    def verify(self, expected: Digest | None = None, size_bytes: int | None = None) -> Digest:
+        """Return the digest of what was written, if that is what was promised; it stays an ingest.
+
+        Raises:
+            DataLoss: another size or digest. The ingest is removed.
+        """
+        try:
+            return self._verifier.check(expected, size_bytes)
+        except DataLoss:
+            self._drop()
+            raise
 
     def commit(self, expected: Digest | None = None, size_bytes: int | None = None) -> BlobInfo:
         """See `hythe.ports.content.Ingest.commit`."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from hythe.cli import exits, output
+from hythe.cli.image_words import NONE, short_id, split_name
 from hythe.cli.subcommands import Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from typing import Any
 
     from hythe.cli.context import Context
@@ -41,15 +43,61 @@ SUBCOMMANDS: dict[str, Command] = {
 }
 
 
+HEADERS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "Platform": "PLATFORM",
+    "Reference": "REFERENCE",
+}
+"""The fields of a row that `--format` knows, with their headers."""
+COLUMNS = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+COLUMNS_WITH_DIGEST = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
+
+
 def ls_arguments(parser: ArgumentParser) -> None:
-    """Flags of `hythe images`."""
-    parser.add_argument("--no-trunc", action="store_true", help="show whole digests")
-    parser.add_argument("-q", "--quiet", action="store_true", help="only references")
+    """Flags of `hythe images ls`."""
+    parser.description = "List the images of the namespace, the youngest first. SIZE is that of the compressed layers."
+    parser.epilog = "example:\n  hythe images --filter reference='team/*' --format '{{.Repository}}:{{.Tag}} {{.Size}}'"
+    add = parser.add_argument
+    add("-a", "--all", action="store_true", help="as in Docker; there are no hidden images here")
+    add("--digests", action="store_true", help="show digests")
+    add("-f", "--filter", action="append", default=[], metavar="KEY=VALUE",
+        help="dangling=true|false, reference=PATTERN, label=NAME[=VALUE], before=IMAGE, since=IMAGE, until=TIME")  # fmt: skip
+    add("--no-trunc", action="store_true", help="show whole ids")
+    add("-q", "--quiet", action="store_true", help="only ids, each once")
+    add("repository", metavar="REPOSITORY[:TAG]", nargs="?", help="only these; a pattern such as 'team/*'")
 
 
 def ls(context: Context) -> int:
     """List the images of the namespace."""
     args = context.args
+    now = time.time()
+    rows = sorted(all_images(context), key=lambda row: -(output.epoch_s(row["image_created_at"]) or 0.0))
+    wanted = [*args.filter, *([f"reference={args.repository}"] if args.repository else [])]
+    if wanted:
+        from hythe.cli import filters_docker  # only when something is filtered
+
+        rows = filters_docker.select(rows, filters_docker.read(wanted, filters_docker.LIST_KEYS), now)
+    if args.repository and not rows:
+        print(f"no image matches {args.repository!r}; `hythe images --help` lists the commands", file=sys.stderr)
+    if args.quiet:
+        for image_id in dict.fromkeys(short_id(row["id"] or row["digest"], whole=args.no_trunc) for row in rows):
+            print(image_id)
+    elif context.as_json:
+        for row in rows:
+            output.json_line(row)
+    else:
+        _show(args, [fields(row, now, whole=args.no_trunc) for row in rows])
+    return exits.OK
+
+
+def all_images(context: Context) -> list[dict[str, Any]]:
+    """Return every image of the namespace, by reference (`hythe.wire.images.ImageSummary`)."""
     rows: list[dict[str, Any]] = []
     after = ""
     while True:
@@ -57,24 +105,31 @@ def ls(context: Context) -> int:
         rows += page["images"]
         after = page.get("next", "")
         if not after:
-            break
-    if args.quiet:
-        for row in rows:
-            print(row["reference"])
-    elif context.as_json:
-        for row in rows:
-            output.json_line(row)
-    else:
-        now = time.time()
-        output.table(
-            ("REFERENCE", "DIGEST", "PLATFORM", "CREATED", "SIZE"),
-            [_cells(row, now, whole=args.no_trunc) for row in rows],
-        )
-    return exits.OK
+            return rows
 
 
-def _cells(row: dict[str, Any], now: float, *, whole: bool) -> tuple[str, ...]:
-    digest = row["digest"] if whole else row["digest"].removeprefix("sha256:")[:12]
-    known = "?" if row["size_bytes"] is None else output.size(row["size_bytes"])
-    total = known + ("" if row["complete"] else " (incomplete)")
-    return row["reference"], digest, row["platform"], output.since(row["created_at"], now), total
+def _show(args: Namespace, rows: list[dict[str, str]]) -> None:
+    if args.format != "table":
+        from hythe.cli import templates  # only when one is given
+
+        templates.show(args.format, rows, HEADERS)
+        return
+    columns = COLUMNS_WITH_DIGEST if args.digests else COLUMNS
+    output.table([HEADERS[name] for name in columns], [[row[name] for name in columns] for row in rows])
+
+
+def fields(row: dict[str, Any], now_s: float, *, whole: bool) -> dict[str, str]:
+    """Return the fields of one image that people see, under Docker's names."""
+    repository, tag, _ = split_name(row["reference"])
+    size = "unknown" if row["size_bytes"] is None else output.size(row["size_bytes"])
+    return {
+        "ID": short_id(row["id"] or row["digest"], whole=whole),
+        "Repository": NONE if row["dangling"] else repository,
+        "Tag": tag or NONE,
+        "Digest": row["digest"],
+        "CreatedSince": output.age(row["image_created_at"], now_s),
+        "CreatedAt": row["image_created_at"] or "N/A",
+        "Size": size + ("" if row["complete"] else " (incomplete)"),
+        "Platform": row["platform"],
+        "Reference": row["reference"],
+    }

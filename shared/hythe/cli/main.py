@@ -75,20 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _without_command(name, given)
     command, rest = COMMANDS[name], [*ahead, *rest]
-    table, epilog = COMMANDS, None
+    table, on_group = COMMANDS, ""
     if command.group:
         table = import_module(command.module).SUBCOMMANDS
         word, chosen, rest = choose(table, rest)
         if chosen is None:
             return _without_subcommand(name, command, table, word, rest)
         if not word:
-            epilog = _help_on_group(name, table) if HELP.intersection(rest) else None
+            on_group = _help_on_group(name, table) if HELP.intersection(rest) else ""
         command, name = chosen, f"{name} {word}".rstrip()
     module, function = import_module(command.module), function_of(table, command)
     parser = argparse.ArgumentParser(
-        prog=f"hythe {name}", description=command.help, epilog=epilog, allow_abbrev=False, formatter_class=_Help
+        prog=f"hythe {name}", description=command.help, allow_abbrev=False, formatter_class=_Help
     )
     getattr(module, f"{function}_arguments")(parser)
+    parser.epilog = "\n\n".join(text for text in (parser.epilog, on_group) if text)
     add_global_flags(parser, command)
     try:
         args = parser.parse_args(rest)

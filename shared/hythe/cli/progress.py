@@ -1,16 +1,16 @@
-"""How far a pull is: on a terminal one line a layer, drawn in place; elsewhere one line for each change of state."""
+"""How far a pull or push is: on a terminal one line a layer, drawn in place; elsewhere one line for each change of state."""
 
 from __future__ import annotations
 
 import time
 
-from hythe.cli.output import size
+from hythe.cli.output import size, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
-REDRAW_S = 0.1
+MODES = ("auto", "plain", "tty", "json", "quiet")
 WORDS = {
     "waiting": "Waiting",
     "fetching": "Fetching",
@@ -19,8 +19,26 @@ WORDS = {
     "exists": "Already here",
     "unpacking": "Unpacking",
     "unpacked": "Unpacked",
+    "checking": "Checking",
+    "pushing": "Pushing",
+    "pushed": "Pushed",
+    "mounted": "Mounted",
+    "there": "Already there",
 }
-RANK = {"waiting": 0, "fetching": 1, "verifying": 2, "fetched": 3, "exists": 3, "unpacking": 4, "unpacked": 5}
+RANK = {
+    "waiting": 0,
+    "fetching": 1,
+    "verifying": 2,
+    "fetched": 3,
+    "exists": 3,
+    "unpacking": 4,
+    "unpacked": 5,
+    "checking": 1,
+    "pushing": 2,
+    "pushed": 3,
+    "mounted": 3,
+    "there": 3,
+}
 """Fetching and unpacking overlap and report apart; what is shown of a layer never goes back to a lower rank."""
 
 
@@ -35,71 +53,95 @@ class Layer:
         self.done_bytes = done_bytes
         self.total_bytes = total_bytes
 
+    @property
+    def moving(self) -> bool:
+        """Tell whether bytes are counted in its state."""
+        return self.state in ("fetching", "verifying", "unpacking", "pushing")
+
     def line(self, *, moving: bool) -> str:
         """Return its line; with `moving`, how far the present state is."""
-        text = f"{self.digest.removeprefix('sha256:')[:12]}: {WORDS.get(self.state, self.state)}"
-        if not self.total_bytes or self.state in ("waiting", "exists"):
+        name = visible(self.digest.removeprefix("sha256:")[:12])
+        text = f"{name}: {WORDS.get(self.state) or visible(self.state)}"
+        if not self.total_bytes or self.state in ("waiting", "checking", "exists", "there"):
             return text
-        if moving and self.state in ("fetching", "verifying", "unpacking"):
+        if moving and self.moving:
             return f"{text} {size(self.done_bytes)} of {size(self.total_bytes)}"
         return f"{text} {size(self.total_bytes)}"
 
 
-def _rank(state: str) -> int:
+def rank(state: str) -> int:
+    """Return where a state stands in a blob's life; an unknown one stands before all."""
     return RANK.get(state, -1)
 
 
-class Lines:
-    """Plain progress: one line for each change of a layer's state; none at all without `out`."""
+class Progress:
+    """Shows nothing: what the others have in common. Used as a block, it leaves the terminal in order however that ends."""
 
-    def __init__(self, out: TextIO | None) -> None:
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()
+
+    def message(self, payload: dict[str, Any]) -> None:
+        """Take one progress message of a pull, push or copy."""
+        layer, blob = payload.get("layer"), payload.get("blob")
+        if layer:
+            self.layer(layer["digest"], layer["state"], layer["done_bytes"], layer["total_bytes"])
+        elif blob:
+            state = "there" if blob["state"] == "exists" else blob["state"]
+            self.layer(blob["digest"], state, blob["done_bytes"], blob["total_bytes"])
+
+    def layer(self, digest: str, state: str, done_bytes: int, total_bytes: int) -> None:
+        """Take one report."""
+
+    def end(self) -> None:
+        """Show the last state."""
+
+
+class Lines(Progress):
+    """Plain progress: one line for each change of a layer's state."""
+
+    def __init__(self, out: TextIO) -> None:
         self._out = out
         self._states: dict[str, str] = {}
 
     def layer(self, digest: str, state: str, done_bytes: int, total_bytes: int) -> None:
         """Take one report."""
-        if self._out is None or _rank(state) <= _rank(self._states.get(digest, "")):
+        if rank(state) <= rank(self._states.get(digest, "")):
             return
         self._states[digest] = state
         print(Layer(digest, state, done_bytes, total_bytes).line(moving=False), file=self._out, flush=True)
 
-    def end(self) -> None:
-        """Nothing is pending: every line is out."""
 
-
-class Screen:
-    """Progress on a terminal: one line a layer, drawn again in place."""
+class JsonLines(Progress):
+    """Progress for programs: each message as it came, with its `time`, on a line of its own."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._layers: dict[str, Layer] = {}
-        self._drawn = 0
-        self._at = 0.0
 
-    def layer(self, digest: str, state: str, done_bytes: int, total_bytes: int) -> None:
-        """Take one report; draws at most ten times a second."""
-        known = self._layers.get(digest)
-        if known is not None and _rank(state) < _rank(known.state):
-            return
-        self._layers[digest] = Layer(digest, state, done_bytes, total_bytes)
-        if time.monotonic() - self._at >= REDRAW_S:
-            self._draw()
+    def message(self, payload: dict[str, Any]) -> None:
+        """Take one progress message of a pull, push or copy."""
+        from hythe.cli.output import json_text, rfc3339
 
-    def _draw(self) -> None:
-        self._at = time.monotonic()
-        lines = "".join(f"\x1b[2K{layer.line(moving=True)}\n" for layer in self._layers.values())
-        self._out.write((f"\x1b[{self._drawn}A" if self._drawn else "") + lines)
-        self._out.flush()
-        self._drawn = len(self._layers)
-
-    def end(self) -> None:
-        """Draw the last state."""
-        if self._layers:
-            self._draw()
+        now = time.time()
+        stamp = f"{rfc3339(now)[:-1]}.{int(now % 1 * 1_000_000):06d}Z"
+        print(json_text({"time": stamp, **payload}), file=self._out, flush=True)
 
 
-def make_progress(out: TextIO, *, quiet: bool = False) -> Lines | Screen:
-    """Return what shows progress on `out`: in place on a terminal, else line by line; nothing when `quiet`."""
-    if quiet:
-        return Lines(None)
-    return Screen(out) if out.isatty() else Lines(out)
+def make_progress(out: TextIO, mode: str = "auto", *, quiet: bool = False) -> Progress:
+    """Return what shows progress on `out`.
+
+    Args:
+        mode: one of `MODES`. By default it is drawn in place on a terminal, and written line by line elsewhere.
+        quiet: show nothing, whatever `mode` says.
+    """
+    if quiet or mode == "quiet":
+        return Progress()
+    if mode == "json":
+        return JsonLines(out)
+    if mode == "tty" or (mode == "auto" and out.isatty()):
+        from hythe.cli.progress_screen import Screen  # only on terminals
+
+        return Screen(out)
+    return Lines(out)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hythe.cli.context import Context
-    from hythe.cli.progress import Lines, Screen
+    from hythe.cli.progress import Progress
     from hythe.client.operation import Operation
 
 DETACHED_FIELDS = ("id", "name", "namespace", "host", "status", "run", "pid", "created_at", "started_at")
@@ -132,7 +132,7 @@ class _Fetching:
     """Shows the layers of an image that is fetched first; nothing is imported as long as none is."""
 
     def __init__(self) -> None:
-        self._progress: Lines | Screen | None = None
+        self._progress: Progress | None = None
 
     def __enter__(self) -> _Fetching:
         return self

@@ -8,7 +8,7 @@ from typing import Any
 
 from hythe import subjects
 from hythe.client.sync_bus import SyncBus
-from hythe.client.transfer import request
+from hythe.client.transfer import append, download
 from hythe.clock import ns_of
 from hythe.digest import Digest, parse_digest
 from hythe.errors import InvalidArgument, NotFound, OutOfRange, Unavailable
@@ -140,10 +140,8 @@ class BusIngest:
             self._offset = self._send(data)
 
     def _send(self, data: bytes | memoryview) -> int:
-        step, url = f"write {self._order['reference']}", self._opened["url"]
-        headers = {"Content-Range": f"bytes {self._offset}-{self._offset + len(data) - 1}/*"}
-        with request(step, "PATCH", url, headers=headers, body=bytes(data)) as answer:
-            return int(answer.json()["offset"])
+        step = f"write {self._order['reference']}"
+        return int(append(self._opened["url"], self._offset, bytes(data), step)["offset"])
 
     def commit(
         self, expected: Digest | None = None, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
@@ -194,12 +192,17 @@ class BusIngest:
 def _read(step: str, url: str, offset: int, end: int, size_bytes: int) -> Iterator[bytes]:
     if offset == end and size_bytes:
         return
-    whole = offset == 0 and end == size_bytes
-    headers = {} if whole else {"Range": f"bytes={offset}-{end - 1}"}
-    with request(step, "GET", url, headers=headers) as answer:
-        if not whole and answer.status != 206:
-            raise Unavailable(f"{step}: the store knows no ranges", service="distribution", outcome="failed")
-        yield from answer.chunks()
+    headers = {} if (offset, end) == (0, size_bytes) else {"Range": f"bytes={offset}-{end - 1}"}
+    left = end - offset
+    for chunk in download(url, headers, step):
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise Unavailable(
+            f"{step}: the store sends another number of bytes than asked for", service="distribution", outcome="failed"
+        )
 
 
 def _blob(answer: Mapping[str, Any]) -> LabelledBlob:

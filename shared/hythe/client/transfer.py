@@ -1,138 +1,194 @@
-"""Bytes to and from the distribution service over HTTP, at the addresses that it hands out over the bus."""
+"""Bytes to and from the distribution service over HTTP: they do not travel on the bus.
+
+An address has a ticket in it, which is good for one request; it stands in no error.
+
+Spec: RFC 9112, "Chunked Transfer Coding": a body that ends without its last chunk is not whole.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+import select
 from urllib.parse import urlsplit
 
 from hythe.client.problem import decode
-from hythe.errors import DataLoss, Unavailable
+from hythe.errors import DataLoss, HytheError, Unavailable
 
-CHUNK_BYTES = 1 << 20
-SILENCE_S = 60.0
-"""An import or export may have to wait for a disk that is full of work; silence, not total time, is failure."""
-_MAX_PROBLEM_BYTES = 1 << 20
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
-
-class Answer:
-    """An answer whose body is still to be read."""
-
-    def __init__(self, step: str, raw: http.client.HTTPResponse) -> None:
-        self._step = step
-        self._raw = raw
-        self.status = raw.status
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body in pieces of at most 1 MiB.
-
-        Raises:
-            Unavailable: it broke off before its end.
-        """
-        while chunk := self._read(CHUNK_BYTES):
-            yield chunk
-
-    def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object.
-
-        Raises:
-            Unavailable: it broke off before its end.
-            DataLoss: it is no JSON object.
-        """
-        data = b"".join(self.chunks())
-        try:
-            answer = json.loads(data)
-        except ValueError as error:
-            raise DataLoss(
-                f"{self._step}: the answer is not understood", cause=str(error), outcome="unknown"
-            ) from error
-        if not isinstance(answer, dict):
-            raise DataLoss(f"{self._step}: the answer is not understood", outcome="unknown")
-        return answer
-
-    def _read(self, most_bytes: int) -> bytes:
-        try:
-            return self._raw.read(most_bytes)
-        except (OSError, http.client.HTTPException) as error:
-            raise broken(self._step, error) from error
+CONNECT_S = 5.0
+SILENCE_S = 120.0
+ANSWER_S = 600.0
+CHUNK_BYTES = 256 << 10
+MAX_ANSWER_BYTES = 16 << 20
+SERVICE = "distribution"
+AGAIN = "try again; `hythe logs --service distribution` says what happened there"
 
 
-@contextmanager
-def request(
-    step: str,
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    body: bytes | Iterable[bytes] | None = None,
-) -> Iterator[Answer]:
-    """Make one request and give its answer; leaving the block closes the connection.
+def upload(
+    url: str, chunks: Iterable[bytes], headers: Mapping[str, str], step: str = "send the archive"
+) -> dict[str, Any]:
+    """Send `chunks` as the body of a POST and return the answer, an object; `step` is what is being done, for errors.
 
-    Args:
-        step: what is being done, for errors.
-        url: as the distribution service gave it, ticket and all; it never appears in an error.
-        body: bytes, or pieces that are sent as they come, in HTTP's chunks.
+    A refusal is read as soon as it comes, also before all is sent. What raises while `chunks` is read leaves the body
+    without its end, so that the service takes nothing of it.
 
     Raises:
-        Unavailable: the service cannot be reached there, or broke off.
+        Unavailable: the service does not listen there, or the connection broke; outcome unknown once all was sent.
+        DataLoss: the answer is not understood.
         HytheError: what the service answered.
     """
-    split = urlsplit(url)
-    make = http.client.HTTPSConnection if split.scheme == "https" else http.client.HTTPConnection
-    connection = make(split.hostname or "", split.port, timeout=SILENCE_S)
-    target = f"{split.path}?{split.query}" if split.query else split.path
+    connection, path = _connect(url, step)
     try:
+        connection.putrequest("POST", path, skip_accept_encoding=True)
+        for name, value in {**headers, "Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}.items():
+            connection.putheader(name, value)
         try:
-            chunked = body is not None and not isinstance(body, bytes)
-            connection.request(method, target, body, dict(headers or {}), encode_chunked=chunked)
-        except (BrokenPipeError, ConnectionResetError) as error:
-            _said_before_it_broke_off(step, connection, error)
-        try:
-            raw = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise broken(step, error) from error
-        if raw.status >= 400:
-            raise _refusal(step, raw)
-        yield Answer(step, raw)
-    except (OSError, http.client.HTTPException) as error:
-        raise broken(step, error) from error
+            connection.endheaders()
+            _send_chunks(connection, chunks, step)
+        except _ServiceClosed:
+            pass  # it may have said why before
+        return _answer(connection, step)
     finally:
         connection.close()
 
 
-def _said_before_it_broke_off(step: str, connection: http.client.HTTPConnection, error: OSError) -> None:
-    """A service that refuses answers before it has read the whole body, and closes: its answer is what counts."""
-    if connection.sock is None:
-        raise broken(step, error) from error
-    raw = http.client.HTTPResponse(connection.sock)
+def append(url: str, offset: int, data: bytes, step: str) -> dict[str, Any]:
+    """Send `data`, which is not empty, by a PATCH as the bytes from `offset` on, and return the answer, an object.
+
+    Raises:
+        Unavailable, DataLoss, HytheError: as for `upload`.
+    """
+    connection, path = _connect(url, step)
     try:
-        raw.begin()
-    except (OSError, http.client.HTTPException):
-        raise broken(step, error) from error
-    raise _refusal(step, raw)
+        connection.putrequest("PATCH", path, skip_accept_encoding=True)
+        connection.putheader("Content-Range", f"bytes {offset}-{offset + len(data) - 1}/*")
+        connection.putheader("Content-Length", str(len(data)))
+        try:
+            connection.endheaders()
+            _send(connection, data, step)
+        except _ServiceClosed:
+            pass  # it may have said why before
+        return _answer(connection, step)
+    finally:
+        connection.close()
 
 
-def _refusal(step: str, raw: http.client.HTTPResponse) -> Exception:
+class _ServiceClosed(Exception):
+    """The service takes no more of the body; what raises while the body is made is not mistaken for it."""
+
+
+def _send_chunks(connection: http.client.HTTPConnection, chunks: Iterable[bytes], step: str) -> None:
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    for chunk in chunks:
+        if poll.poll(0):
+            raise _ServiceClosed  # it answers before it has all: with a refusal
+        if chunk:
+            _send(connection, b"%x\r\n%b\r\n" % (len(chunk), chunk), step)
+    _send(connection, b"0\r\n\r\n", step)
+
+
+def _send(connection: http.client.HTTPConnection, data: bytes, step: str) -> None:
     try:
-        data = raw.read(_MAX_PROBLEM_BYTES)
+        connection.send(data)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise _ServiceClosed from error
+    except OSError as error:
+        raise _broken(step, error) from error
+
+
+def _answer(connection: http.client.HTTPConnection, step: str) -> dict[str, Any]:
+    if connection.sock is not None:
+        connection.sock.settimeout(ANSWER_S)
+    try:
+        response = connection.getresponse()
+        data = response.read(MAX_ANSWER_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        return broken(step, error)
-    if raw.getheader("Content-Type", "") != "application/json":
-        return Unavailable(
-            f"{step}: the service answers {raw.status} {raw.reason}", service="distribution", outcome="failed"
-        )
-    return decode(data)
+        raise _broken(step, error, outcome_unknown=True) from error
+    if response.status >= 400:
+        raise _refusal(step, response, data)
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise _not_understood(step, str(error)) from error
+    if not isinstance(found, dict):
+        raise _not_understood(step, "not an object")
+    return found
 
 
-def broken(step: str, error: Exception) -> Unavailable:
-    """Return the error for a connection that could not be made or broke off."""
+def _not_understood(step: str, cause: str) -> DataLoss:
+    return DataLoss(f"{step}: the answer is not understood", cause=cause, outcome="unknown", service=SERVICE)
+
+
+def download(url: str, headers: Mapping[str, str], step: str = "fetch the archive") -> Iterator[bytes]:
+    """Yield the body of a GET piece by piece; it ends without an error only if the body is whole.
+
+    Raises:
+        Unavailable: the service does not listen there, or the connection broke before the end.
+        HytheError: what the service answered.
+    """
+    connection, path = _connect(url, step)
+    try:
+        try:
+            connection.request("GET", path, headers=dict(headers))
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _refusal(step, response, response.read(MAX_ANSWER_BYTES))
+            if not response.chunked and response.length is None:
+                raise http.client.HTTPException("the answer does not say where it ends")
+            while data := response.read(CHUNK_BYTES):
+                yield data
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+        except (OSError, http.client.HTTPException) as error:
+            raise _broken(step, error) from error
+    finally:
+        connection.close()
+
+
+def _refusal(step: str, response: http.client.HTTPResponse, data: bytes) -> HytheError:
+    """Return the error that a service of ours, or the store that it led to, answered."""
+    if response.getheader("Content-Type", "") == "application/json":
+        return decode(data)
+    return Unavailable(f"{step}: the store answers {response.status} {response.reason}", service=SERVICE, outcome="failed")
+
+
+def _connect(url: str, step: str) -> tuple[http.client.HTTPConnection, str]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise DataLoss(f"{step}: the service named no address that can be used", service=SERVICE)
+    make = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
+    connection = make(parts.hostname, parts.port, timeout=CONNECT_S)
+    try:
+        connection.connect()
+    except OSError as error:
+        raise Unavailable(
+            f"{step}: {SERVICE} does not listen on {parts.hostname}:{connection.port}",
+            cause=error.strerror or str(error),
+            service=SERVICE,
+            next_step="`hythe status` shows whether it runs",
+        ) from error
+    connection.sock.settimeout(SILENCE_S)
+    return connection, parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _broken(step: str, error: Exception, *, outcome_unknown: bool = False) -> Unavailable:
     return Unavailable(
-        f"{step}: the connection to the distribution service broke off",
-        cause=getattr(error, "strerror", None) or str(error) or type(error).__name__,
-        service="distribution",
-        outcome="unknown",
-        next_step="try again; `hythe status` shows whether distribution runs",
+        f"{step}: the connection to {SERVICE} broke before the end",
+        cause=_words(error),
+        service=SERVICE,
+        outcome="unknown" if outcome_unknown else "failed",
+        next_step=AGAIN,
     )
+
+
+def _words(error: Exception) -> str:
+    """Return what a foreign error says, without bytes of the body, which some of them carry."""
+    if isinstance(error, http.client.IncompleteRead):
+        return "the body has no end"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

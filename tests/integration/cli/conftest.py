@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 
 from hythe import subjects
 from hythe.stack.streams import ensure_streams
+from tests.fakes.distribution_desk import Distribution
 from tests.fixtures.secured_bus import Responder, SecuredBus
 from tests.fixtures.servers import NatsServer
 
@@ -50,6 +51,11 @@ class Desk:
             "HYTHE_CONFIG": str(self.directory / "hythe.toml"),
         }
 
+    @property
+    def program(self) -> Path:
+        """The command."""
+        return Path(sys.executable).parent / "hythe"
+
     async def serve(self, service: str, answer: Answer) -> Responder:
         """Answer all requests to `service` with one function."""
         made = Responder(await self.bus.client(service), answer)
@@ -79,7 +85,7 @@ class Desk:
         out = os.open(stdout, os.O_WRONLY) if stdout else subprocess.PIPE
         try:
             return subprocess.Popen(
-                [Path(sys.executable).parent / "hythe", *arguments],
+                [self.program, *arguments],
                 stdin=stdin,
                 stdout=out,
                 stderr=stderr,
@@ -88,6 +94,16 @@ class Desk:
         finally:
             if stdout:
                 os.close(out)
+
+    def start_on_terminal(self, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a command whose terminal the returned descriptor is the other side of; close it afterwards."""
+        terminal, inside = os.openpty()
+        try:
+            command = ["setsid", "--ctty", "--wait", str(self.program), *arguments]
+            process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, env=self.environment)
+        finally:
+            os.close(inside)
+        return process, terminal
 
     async def run(self, *arguments: str, stdin: bytes | None = None, **variables: str) -> tuple[int, str, str]:
         """Run a command to its end and return exit code, stdout and stderr."""
@@ -108,3 +124,12 @@ async def desk(tmp_path: Path, start_nats: Callable[[str], NatsServer]) -> Async
     made = Desk(tmp_path, start_nats)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def distribution(desk: Desk) -> Distribution:
+    """A distribution service that has no answers yet; it pulls in place of runtime as well."""
+    made = Distribution()
+    await desk.serve("distribution", made.answer)
+    await desk.serve("runtime", made.answer)
+    return made

@@ -127,8 +127,10 @@ async def test_pull_on_a_terminal_draws_each_layer_in_place(desk: Desk) -> None:
     os.close(terminal)
     for word in ("Fetching", "Verifying", "Unpacking"):
         assert f"aaaaaaaaaaaa: {word} 1.5 MB of 3.0 MB" in shown
-    assert "\x1b[2A" in shown
-    assert shown.rstrip().endswith("bbbbbbbbbbbb: Unpacked 3.0 MB")
+    assert "\x1b[3A" in shown
+    last = shown.rpartition("\x1b[3A")[2]
+    assert "bbbbbbbbbbbb: Unpacked 3.0 MB" in last
+    assert "Total: 6.0 MB of 6.0 MB" in last
 
 
 async def test_logs_bring_both_streams_up_to_their_last_byte(desk: Desk) -> None:

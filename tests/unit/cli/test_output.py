@@ -8,7 +8,8 @@ import json
 import pytest
 
 from hythe.cli import output
-from hythe.cli.progress import Lines, Screen, make_progress
+from hythe.cli.progress import Lines, make_progress
+from hythe.cli.progress_screen import Screen
 
 
 def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hythe import subjects
 from hythe.bus.connection import Bus
-from hythe.client.transfer import request as http_request
+from hythe.client.transfer import download
 from hythe.digest import Digest, verified
 from hythe.errors import DataLoss, InvalidArgument, Unavailable
 from hythe.oci import Descriptor
@@ -82,9 +82,9 @@ def _download(location: wire.ContentLocation, digest: Digest, directory: Path) -
     """Return a descriptor, open at the start, of a file without a name that holds the blob, verified once more."""
     fd = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
-        with http_request(f"read {digest}", "GET", location.url) as answer:
-            for chunk in verified(answer.chunks(), digest, location.size_bytes, str(digest)):
-                _write(fd, chunk, f"read {digest}", directory)
+        chunks = download(location.url, {}, f"read {digest}")
+        for chunk in verified(chunks, digest, location.size_bytes, str(digest)):
+            _write(fd, chunk, f"read {digest}", directory)
         os.lseek(fd, 0, os.SEEK_SET)
         return fd
     except BaseException:

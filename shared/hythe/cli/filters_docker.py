@@ -1,0 +1,201 @@
+"""`--filter KEY=VALUE` as Docker understands it for images: different keys must all hold.
+
+Of several values of one key one is enough, but all labels must be there: so does Docker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hythe.cli import output
+from hythe.cli.image_words import familiar, split_name
+from hythe.errors import HytheError, InvalidArgument, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    Row = dict[str, Any]
+    Test = Callable[[Row], bool]
+
+LIST_KEYS = ("before", "dangling", "label", "reference", "since", "until")
+_YES, _NO = ("true", "1", "t"), ("false", "0", "f")
+_SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
+_SPAN_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
+_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LEAST_HEX = 4
+
+
+def read(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values of each key.
+
+    Raises:
+        InvalidArgument: a text is not ``KEY=VALUE``, or its key is not in `known`.
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if key not in known:
+            raise InvalidArgument(
+                f"read --filter {text!r}: there is no filter {key!r}", next_step=f"filters are {', '.join(known)}"
+            )
+        if not equals or not value:
+            raise InvalidArgument(f"read --filter {text!r}: expected {key}=VALUE")
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def select(rows: Sequence[Row], filters: Mapping[str, Sequence[str]], now_s: float) -> list[Row]:
+    """Return the images that every filter lets through, in their order.
+
+    Raises:
+        InvalidArgument: a value is not what its key needs.
+        NotFound: ``before`` or ``since`` names no image of `rows`.
+    """
+    tests = [_MAKERS[key](values, rows, now_s) for key, values in filters.items()]
+    return [row for row in rows if all(test(row) for test in tests)]
+
+
+def created_s(row: Row) -> float | None:
+    """Return when an image was made, as it says of itself, in seconds since 1970; None where it does not say."""
+    return output.epoch_s(row["image_created_at"])
+
+
+def _dangling(values: Sequence[str], rows: Sequence[Row], now_s: float) -> Test:
+    for value in values:
+        if value.lower() not in (*_YES, *_NO):
+            raise InvalidArgument(f"read --filter 'dangling={value}': expected true or false")
+    wanted = {value.lower() in _YES for value in values}
+    return lambda row: bool(row["dangling"]) in wanted
+
+
+def _label(values: Sequence[str], rows: Sequence[Row], now_s: float) -> Test:
+    pairs = [value.partition("=") for value in values]
+    return lambda row: all(
+        key in row["labels"] and (not equals or row["labels"][key] == value) for key, equals, value in pairs
+    )
+
+
+def _reference(values: Sequence[str], rows: Sequence[Row], now_s: float) -> Test:
+    patterns = [_glob(value) for value in values]
+
+    def test(row: Row) -> bool:
+        if row["dangling"]:
+            return False
+        reference = str(row["reference"])
+        repository, _, _ = split_name(reference)
+        whole_name = reference.partition("@")[0]
+        if whole_name.rpartition("/")[2].count(":"):
+            whole_name = whole_name.rpartition(":")[0]
+        spellings = (familiar(reference), repository, reference, whole_name)
+        return any(pattern.fullmatch(text) for pattern in patterns for text in spellings)
+
+    return test
+
+
+def _before(values: Sequence[str], rows: Sequence[Row], now_s: float) -> Test:
+    moments = [_created_of(value, rows, "before") for value in values]
+    return lambda row: (at := created_s(row)) is not None and any(at < moment for moment in moments)
+
+
+def _since(values: Sequence[str], rows: Sequence[Row], now_s: float) -> Test:
+    moments = [_created_of(value, rows, "since") for value in values]
+    return lambda row: (at := created_s(row)) is not None and any(at > moment for moment in moments)
+
+
+def _until(values: Sequence[str], rows: Sequence[Row], now_s: float) -> Test:
+    moments = [moment_s(value, now_s) for value in values]
+    return lambda row: (at := created_s(row)) is not None and any(at < moment for moment in moments)
+
+
+_MAKERS: dict[str, Callable[[Sequence[str], Sequence[Row], float], Test]] = {
+    "before": _before,
+    "dangling": _dangling,
+    "label": _label,
+    "reference": _reference,
+    "since": _since,
+    "until": _until,
+}
+
+
+def _created_of(image: str, rows: Sequence[Row], key: str) -> float:
+    row = _named(image, rows)
+    at = None if row is None else created_s(row)
+    if row is None:
+        raise NotFound(
+            f"read --filter '{key}={image}': there is no such image",
+            next_step="`hythe images` lists those of the namespace",
+            details={"kind": "image"},
+        )
+    if at is None:
+        raise InvalidArgument(f"read --filter '{key}={image}': this image does not say when it was made")
+    return at
+
+
+def _named(image: str, rows: Sequence[Row]) -> Row | None:
+    """Return the image of a reference, or of an id or the beginning of one."""
+    from hythe.reference import parse_reference  # only for these filters
+
+    hexadecimal = image.removeprefix("sha256:")
+    if len(hexadecimal) >= _LEAST_HEX and not hexadecimal.strip("0123456789abcdef"):
+        for row in rows:
+            if any(str(row[key]).partition(":")[2].startswith(hexadecimal) for key in ("id", "digest")):
+                return row
+    try:
+        wanted = str(parse_reference(image))
+    except HytheError:
+        return None
+    return next((row for row in rows if row["reference"] == wanted), None)
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """Return a shell pattern as Go's path.Match reads it: ``*`` and ``?`` stop at a slash."""
+    out, at = "", 0
+    while at < len(pattern):
+        letter = pattern[at]
+        at += 1
+        if letter == "*":
+            out += "[^/]*"
+        elif letter == "?":
+            out += "[^/]"
+        elif letter == "[":
+            end = pattern.find("]", at + 1)
+            if end < 0:
+                raise InvalidArgument(f"read --filter 'reference={pattern}': [ is not closed")
+            out += _one_of(pattern[at:end], pattern)
+            at = end + 1
+        else:
+            out += re.escape(letter)
+    return re.compile(out)
+
+
+def _one_of(inside: str, pattern: str) -> str:
+    negated = inside.startswith("^")
+    letters = inside[negated:].replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^").replace("&", "\\&")
+    try:
+        re.compile(f"[{letters}]")
+    except re.error as error:
+        raise InvalidArgument(f"read --filter 'reference={pattern}': [{inside}]: {error}") from None
+    return f"(?!/)[{'^' if negated else ''}{letters}]"
+
+
+def moment_s(text: str, now_s: float) -> float:
+    """Return the time that ``until`` names, in seconds since 1970.
+
+    Args:
+        text: a span back from now (``10m``, ``1h30m``, ``7d``), RFC 3339, a date, or seconds since 1970.
+
+    Raises:
+        InvalidArgument: it is none of these.
+    """
+    if _SPAN.fullmatch(text):
+        return now_s - sum(float(count) * _UNITS_S[unit] for count, unit in _SPAN_PART.findall(text))
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return float(text)
+    for candidate in (text, f"{text}Z", f"{text}T00:00:00Z"):
+        at = output.epoch_s(candidate)
+        if at is not None:
+            return at
+    raise InvalidArgument(f"read the time {text!r}: expected e.g. 10m, 24h, 2026-11-23 or 2026-11-23T20:15:00Z")

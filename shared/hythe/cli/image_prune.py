@@ -1,0 +1,87 @@
+"""`hythe images prune`: images that nothing needs, after a question."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from hythe.cli import exits, output
+from hythe.cli.filters_docker import moment_s, read
+from hythe.cli.image_words import DANGLING, familiar
+from hythe.errors import FailedPrecondition
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from typing import Any
+
+    from hythe.cli.context import Context
+
+PRUNE_S = 60.0
+FILTERS = ("label", "until")
+
+
+def prune_arguments(parser: ArgumentParser) -> None:
+    """Flags of `hythe images prune`."""
+    parser.description = (
+        "Remove the images that no name points to, with --all every image that no container uses. Asks first; their "
+        "content goes when it is collected."
+    )
+    parser.epilog = "example:\n  hythe images prune -a --filter until=240h --dry-run"
+    add = parser.add_argument
+    add("-a", "--all", action="store_true", help="every image that no container uses")
+    add("-f", "--force", action="store_true", help="do not ask")
+    add("--filter", action="append", default=[], metavar="KEY=VALUE", help="until=TIME, label=NAME[=VALUE]")
+    add("--dry-run", action="store_true", help="only show what would be removed")
+
+
+def prune(context: Context) -> int:
+    """Remove images."""
+    body = request_body(context.args, time.time())
+    if not context.args.dry_run and not context.args.force and not _agreed(all_images=context.args.all):
+        return exits.OK
+    answer = context.bus.call(context.subject("distribution", "image", "prune"), body, timeout_s=PRUNE_S)
+    if context.as_json:
+        output.json_line(answer)
+    else:
+        _show(answer, dry_run=context.args.dry_run)
+    return exits.OK
+
+
+def request_body(args: Namespace, now_s: float) -> dict[str, Any]:
+    """Return the request ``distribution.image.prune`` (`hythe.wire.images.ImagePrune`).
+
+    Raises:
+        InvalidArgument: a filter is unknown, or ``until`` is no time.
+    """
+    filters = read(args.filter, FILTERS)
+    moments = [moment_s(text, now_s) for text in filters.get("until", [])]
+    return {
+        "all": args.all,
+        "before": output.rfc3339(max(moments)) if moments else "",
+        "labels": filters.get("label", []),
+        "dry_run": args.dry_run,
+    }
+
+
+def _agreed(*, all_images: bool) -> bool:
+    """Ask on the terminal; anything but yes means no.
+
+    Raises:
+        FailedPrecondition: nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise FailedPrecondition(
+            "ask whether to prune images: stdin is no terminal", next_step="say --force, or --dry-run to see what goes"
+        )
+    what = "all images that no container uses" if all_images else "all images without a name"
+    print(f"This removes {what}.\nAre you sure? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _show(answer: dict[str, Any], *, dry_run: bool) -> None:
+    named = [familiar(reference) for reference in answer["untagged"] if not reference.startswith(DANGLING)]
+    for word, names in (("untagged", named), ("deleted", answer["deleted"])):
+        for name in names:
+            print(f"{f'Would be {word}' if dry_run else word.capitalize()}: {output.visible(name)}")
+    print(f"Total reclaimable space: {output.size(answer['reclaimable_bytes'])}")

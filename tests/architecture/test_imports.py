@@ -21,7 +21,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "pydantic": ("hythe.wire.*", "hythe.bus.*", "*.handlers", "*.adapters.*", "hythe_runtime.controller.hosts"),
     "minio": ("hythe_distribution.adapters.*",),
     "redis": ("hythe_metadata.adapters.*",),
-    "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*"),
+    "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*", "hythe_distribution.adapters.*"),
     "isal": ("hythe_bundle.worker.*",),
     "backports": ("hythe_bundle.worker.*", "hythe_distribution.adapters.*"),
 }

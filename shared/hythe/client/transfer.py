@@ -45,7 +45,11 @@ def upload(
     connection, path = _connect(url, step)
     try:
         connection.putrequest("POST", path, skip_accept_encoding=True)
-        for name, value in {**headers, "Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}.items():
+        for name, value in {
+            **headers,
+            "Transfer-Encoding": "chunked",
+            "Content-Type": "application/octet-stream",
+        }.items():
             connection.putheader(name, value)
         try:
             connection.endheaders()
@@ -155,7 +159,9 @@ def _refusal(step: str, response: http.client.HTTPResponse, data: bytes) -> Hyth
     """Return the error that a service of ours, or the store that it led to, answered."""
     if response.getheader("Content-Type", "") == "application/json":
         return decode(data)
-    return Unavailable(f"{step}: the store answers {response.status} {response.reason}", service=SERVICE, outcome="failed")
+    return Unavailable(
+        f"{step}: the store answers {response.status} {response.reason}", service=SERVICE, outcome="failed"
+    )
 
 
 def _connect(url: str, step: str) -> tuple[http.client.HTTPConnection, str]:

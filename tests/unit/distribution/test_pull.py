@@ -18,7 +18,7 @@ from hythe_distribution.adapters.records_memory import MemoryRecords
 from hythe_distribution.bringing import Bringer
 from hythe_distribution.fetcher import BlobProgress, Fetcher
 from hythe_distribution.hosts import source_of
-from hythe_distribution.images import ImageContent, describe
+from hythe_distribution.images import describe
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import NameRecord, Puller, Wish
 from hythe_distribution.referrers import Referrers
@@ -415,31 +415,3 @@ async def test_cancelled_pull_stops_its_downloads(bench: Bench) -> None:
     await bench.fetcher.close()
     assert bench.registry.running == 0
     assert bench.names.records == {}
-
-
-async def test_incomplete_image_is_described_as_far_as_it_is_here(bench: Bench) -> None:
-    """A list of images shows size and platform from what is here, and says when something is missing."""
-    image = an_image()
-    root = parse_digest(image.root.digest)
-    bench.serve(image)
-    await bench.pull()
-    whole = describe(bench.content, root)
-    assert (whole.platform, whole.complete) == (str(default_platform()), True)
-    assert whole.size_bytes == sum(len(blob.data) for blob in image.blobs)
-    bench.content.delete(parse_digest(image.layers[0].digest))
-    assert describe(bench.content, root) == ImageContent(whole.platform, whole.size_bytes, False, "")
-    bench.content.delete(parse_digest(image.config.digest))
-    assert describe(bench.content, root) == ImageContent("", whole.size_bytes, False, "")
-    bench.content.delete(root)
-    assert describe(bench.content, root) == ImageContent()
-
-
-async def test_index_is_described_by_what_is_here_of_it(bench: Bench) -> None:
-    """Of several platforms this host's counts if it is here, else one that is."""
-    mine, other = an_image(name="mine"), an_image(OTHER_ARCHITECTURE, name="other")
-    both = index([other, mine])
-    bench.serve(both)
-    await bench.pull(parse_platform(f"linux/{OTHER_ARCHITECTURE}"))
-    assert describe(bench.content, parse_digest(both.root.digest)).platform == f"linux/{OTHER_ARCHITECTURE}"
-    await bench.pull()
-    assert describe(bench.content, parse_digest(both.root.digest)).platform == str(default_platform())

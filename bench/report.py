@@ -46,14 +46,15 @@ class Verdict:
 def show(
     series: Sequence[Series], verdicts: Sequence[Verdict], notes: Sequence[str], steps: Mapping[str, float]
 ) -> None:
-    """Print the report; of `steps`, seconds on the critical path of a run, those above half a millisecond."""
+    """Print the report; of `steps`, seconds on the critical path of a run if any, those above half a millisecond."""
     print(f"\n  {'':<44}{'runs':>5}{'p50 ms':>10}{'p99 ms':>10}")
     for one in series:
         print(f"  {one.name:<44}{len(one.seconds):>5}{one.quantile(0.5):>10.1f}{one.quantile(0.99):>10.1f}")
     print()
     for verdict in verdicts:
         print(verdict.line())
-    print("\n  where the time of `hythe run` goes, by its trace (median ms of each step by itself)")
+    if steps:
+        print("\n  where the time of `hythe run` goes, by its trace (median ms of each step by itself)")
     for name, seconds in steps.items():
         if seconds > SMALLEST_STEP_S:
             print(f"  {name:<58} {1000 * seconds:8.1f}")

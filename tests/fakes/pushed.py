@@ -158,7 +158,7 @@ class Pushed:
         following = first + self.page_size
         if following < len(entries):
             extra = f"&artifactType={quote(wanted, safe='')}" if wanted else ""
-            headers["Link"] = f'<{subject}?first={following}{extra}>; rel="next"'
+            headers["Link"] = f'</v2/{repository}/referrers/{subject}?first={following}{extra}>; rel="next"'
         page = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries[first:following]}
         return Answer(200, encode(page), headers)
 

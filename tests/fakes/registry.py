@@ -41,6 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """One connection to the fake registry."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: _Server
 
     def do_GET(self) -> None:

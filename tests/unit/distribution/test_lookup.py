@@ -11,6 +11,7 @@ from hythe.digest import Digest
 from hythe.errors import InvalidArgument, NotFound
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
+from hythe_distribution.listing import ListedImage
 from hythe_distribution.names import dangling_reference
 from scripts.lab.images import OCI_MANIFEST, Image, index
 from tests.unit.distribution.catalogue_bench import (
@@ -174,7 +175,7 @@ async def test_page_with_many_labels_ends_early(on: Bench) -> None:
         on.have(image_of([noise()], labels={"text": "x" * 60_000}), f"registry.example/app:{number:02}")
     first = await on.catalogue.listing.page("default", "", 200)
     assert 0 < len(first.images) < 40
-    rest = []
+    rest: list[ListedImage] = []
     page = first
     while page.next:
         page = await on.catalogue.listing.page("default", page.next, 200)

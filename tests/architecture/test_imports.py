@@ -20,15 +20,16 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("hythe.metrics", "*.figures"),
     "pydantic": ("hythe.wire.*", "hythe.bus.*", "*.handlers", "*.adapters.*", "hythe_runtime.controller.hosts"),
     "minio": ("hythe_distribution.adapters.*",),
+    "urllib3": ("hythe_distribution.adapters.*",),
     "redis": ("hythe_metadata.adapters.*",),
-    "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*"),
+    "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*", "hythe_distribution.adapters.*"),
     "isal": ("hythe_bundle.worker.*",),
     "backports": ("hythe_bundle.worker.*",),
 }
 # What a service's own decisions may use of the shared library; the outer modules convert for them.
 DOMAIN = {
     *("errors", "digest", "reference", "oci", "identifiers", "ports", "deadline", "clock", "tracing", "durable"),
-    *("failpoints", "subjects", "process"),
+    *("failpoints", "subjects", "process", "filters"),
 }
 OUTER = (
     *("*.handlers", "*.wiring", "*.main", "*.__main__", "*.settings", "*.figures", "*.adapters", "*.adapters.*"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_large_blob_is_read_in_bounded_chunks(content: Content) -> None:
 
 def test_unknown_blob_is_not_found(content: Content) -> None:
     """All that asks for a blob says alike that it isn't here."""
-    for ask in (content.info, content.read, content.locate, content.delete):
+    for ask in (content.info, content.read, content.locate, content.delete, lambda digest: content.presign(digest, 60)):
         with pytest.raises(NotFound) as raised:
             ask(DIGEST)
         assert raised.value.details == {"kind": "blob"}
@@ -129,6 +130,54 @@ def test_bytes_before_commit_are_not_readable(content: Content) -> None:
         with pytest.raises(NotFound):
             content.info(DIGEST)
         assert list(content.walk()) == []
+
+
+def test_what_was_written_can_be_read_back_while_it_comes(content: Content) -> None:
+    """Who doesn't wait for the commit reads what is there, clipped at the last byte, and writing goes on after it."""
+    with content.open_ingest("along") as ingest:
+        assert ingest.read_back(0, 10) == b""
+        ingest.write(DATA[:7])
+        assert ingest.read_back(0, 100) == DATA[:7]
+        assert ingest.read_back(2, 3) == DATA[2:5]
+        assert ingest.read_back(7, 3) == b""
+        ingest.write(DATA[7:])
+        assert ingest.read_back(5, 100) == DATA[5:]
+        ingest.commit(DIGEST, len(DATA))
+        assert ingest.read_back(0, 100) == b""
+    assert read(content, DIGEST) == DATA
+
+
+def test_what_was_left_can_be_read_back_when_it_is_taken_up_again(content: Content) -> None:
+    """Bytes of an earlier transfer are there for readers as well; a closed or aborted ingest gives none."""
+    with content.open_ingest("along") as ingest:
+        ingest.write(DATA[:7])
+    assert ingest.read_back(0, 100) == b""
+    with content.open_ingest("along", resume=True) as ingest:
+        assert ingest.read_back(0, 100) == DATA[:7]
+        ingest.abort()
+        assert ingest.read_back(0, 100) == b""
+
+
+def test_commit_without_a_promise_takes_the_bytes_own_digest(content: Content) -> None:
+    """Who doesn't know the digest beforehand is told it."""
+    with content.open_ingest("unknown") as ingest:
+        ingest.write(DATA)
+        info = ingest.commit()
+    assert (info.digest, info.size_bytes) == (DIGEST, len(DATA))
+    assert read(content, DIGEST) == DATA
+
+
+@pytest.mark.parametrize("promise", [{"expected": DIGEST}, {"size_bytes": len(DATA)}])
+def test_commit_checks_what_was_promised_and_no_more(content: Content, promise: dict[str, Any]) -> None:
+    """Digest or size alone may be promised."""
+    with content.open_ingest("right") as ingest:
+        ingest.write(DATA)
+        assert ingest.commit(**promise).digest == DIGEST
+    with content.open_ingest("wrong") as ingest:
+        ingest.write(DATA + b"x")
+        with pytest.raises(DataLoss):
+            ingest.commit(**promise)
+    assert list(content.ingests()) == []
 
 
 @pytest.mark.parametrize(
@@ -281,3 +330,13 @@ def test_located_blob_is_a_file_with_its_bytes(content: Content) -> None:
         assert isinstance(content, MemoryContent | S3Content)
     else:
         assert path.read_bytes() == DATA
+
+
+def test_presigned_blob_is_a_url_or_nothing(content: Content) -> None:
+    """Where the store serves its blobs itself it says where, else its process has to."""
+    put(content, DATA)
+    url = content.presign(DIGEST, 60)
+    if url is None:
+        assert isinstance(content, DirectoryContent | MemoryContent)
+    else:
+        assert url.startswith(("http://", "https://"))

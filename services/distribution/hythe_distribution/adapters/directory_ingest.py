@@ -11,7 +11,7 @@ from types import TracebackType
 
 from hythe import clock, failpoints
 from hythe.digest import Digest
-from hythe.durable import sync_directory, sync_file
+from hythe.durable import sync_directory, sync_file, write_atomic
 from hythe.errors import DataLoss, HytheError
 from hythe.ports.content import MAX_CHUNK_BYTES, BlobInfo
 from hythe.writeback import WRITEBACK_STEP_BYTES, start_writeback
@@ -54,13 +54,12 @@ class DirectoryIngest:
         with reported(f"open ingest {self._reference}", self._directory):
             started = self._directory / "startedat"
             if not resume or not started.exists():
-                started.write_text(clock.now_rfc3339())
-            total = self._directory / "total"
+                _note(started, clock.now_rfc3339())
             if total_bytes is None:
-                total.unlink(missing_ok=True)
+                (self._directory / "total").unlink(missing_ok=True)
             else:
-                total.write_text(str(total_bytes))
-            (self._directory / "ref").write_text(self._reference)  # the last: with it the ingest is listed
+                _note(self._directory / "total", str(total_bytes))
+            _note(self._directory / "ref", self._reference)  # the last: with it the ingest is listed
             failpoints.reach("distribution.ingest.described")
             buffer = memoryview(bytearray(MAX_CHUNK_BYTES if resume else 0))
             while count := os.readv(self._fd, [buffer]):
@@ -164,6 +163,16 @@ class DirectoryIngest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _note(path: Path, text: str) -> None:
+    """Have a small file say `text`; who reads it meanwhile never finds a part of that."""
+    try:
+        if path.read_text() == text:
+            return
+    except (FileNotFoundError, ValueError):
+        pass
+    write_atomic(path, text.encode(), durable=False)
 
 
 def remove_ingest(directory: Path) -> None:

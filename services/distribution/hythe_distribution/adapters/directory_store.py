@@ -199,10 +199,12 @@ def _status(directory: Path) -> IngestStatus | None:
     """Return the status of an ingest, or None if it is gone or is not made to the end."""
     try:
         data = (directory / "data").stat()
-        reference = (directory / "ref").read_text()
+        reference = (directory / "ref").read_bytes().decode()  # as it is, whatever ends its lines
         started = datetime.fromisoformat((directory / "startedat").read_text())
         total = directory / "total"
         total_bytes = int(total.read_text()) if total.exists() else None
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return IngestStatus(reference, data.st_size, total_bytes, int(started.timestamp() * 1e9), data.st_mtime_ns)
+    started_ns = int(started.timestamp() * 1e9)
+    updated_ns = max(started_ns, data.st_mtime_ns)  # the kernel's clock for files goes in ticks of some milliseconds
+    return IngestStatus(reference, data.st_size, total_bytes, started_ns, updated_ns)

@@ -138,7 +138,8 @@ def _parse(data: bytes, digest: Digest, key: str) -> LabelledBlob:
         numbers = [record[name] for name in ("size_bytes", "created_ns", "updated_ns")]
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a number is none")
-        return LabelledBlob(digest, *numbers, as_labels(record["labels"]))
+        size_bytes, created_ns, updated_ns = numbers
+        return LabelledBlob(digest, size_bytes, created_ns, updated_ns, as_labels(record["labels"]))
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataLoss(
             f"read {key}: it is no record",

@@ -20,6 +20,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("hythe.metrics", "*.figures"),
     "pydantic": ("hythe.wire.*", "hythe.bus.*", "*.handlers", "*.adapters.*", "hythe_runtime.controller.hosts"),
     "minio": ("hythe_distribution.adapters.*",),
+    "urllib3": ("hythe_distribution.adapters.*",),
     "redis": ("hythe_metadata.adapters.*",),
     "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*", "hythe_distribution.adapters.*"),
     "isal": ("hythe_bundle.worker.*",),

@@ -363,14 +363,14 @@ def test_aborted_ingest_is_gone(content: NamespaceContent) -> None:
 
 def test_ingests_are_listed_in_order(content: NamespaceContent) -> None:
     """All that is under way can be seen by name, held or left, however it is called."""
-    for reference in ("b", "ns/other/a", "é/../:*"):
+    for reference in ("b\r\n", "ns/other/a", "é/../:*"):
         with content.open_ingest(reference, total_bytes=100) as ingest:
             ingest.write(DATA)
     with content.open_ingest("a") as ingest:
         ingest.write(b"123")
         found = [(status.reference, status.offset, status.total_bytes) for status in content.ingests()]
     size = len(DATA)
-    assert found == [("a", 3, None), ("b", size, 100), ("ns/other/a", size, 100), ("é/../:*", size, 100)]
+    assert found == [("a", 3, None), ("b\r\n", size, 100), ("ns/other/a", size, 100), ("é/../:*", size, 100)]
 
 
 @pytest.mark.parametrize("reference", ["", "x" * 1025, "\ud800"])

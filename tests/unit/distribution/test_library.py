@@ -61,6 +61,17 @@ def test_publication_with_a_wrong_label_or_namespace_does_nothing(library: Libra
         library.of("a/b")
 
 
+def test_downloads_of_the_service_are_in_no_namespace(library: Library, content: MemoryContent) -> None:
+    """What the service itself fetches is nobody's ingest, whatever it is called."""
+    default = library.of("default")
+    with content.open_ingest(f"layer-{DIGEST}") as ingest, default.open_ingest(f"layer-{DIGEST}") as own:
+        ingest.write(DATA)
+        own.write(b"own")
+        assert [(status.reference, status.offset) for status in default.ingests()] == [(f"layer-{DIGEST}", 3)]
+    default.abort(f"layer-{DIGEST}")
+    assert content.status(f"layer-{DIGEST}").offset == len(DATA)
+
+
 def test_held_bytes_outlive_their_last_namespace(library: Library, content: MemoryContent) -> None:
     """Who holds a blob can still publish it when the last namespace that saw it has deleted it."""
     library.publish("one", [BLOB])

@@ -81,7 +81,10 @@ def _bucket(parts: SplitResult, access_key: str, secret_key: str) -> S3Bucket:
             f"open content store s3://{parts.netloc}/{name}: it has no keys",
             next_step="set HYTHE_S3_ACCESS_KEY and HYTHE_S3_SECRET_KEY",
         )
-    return S3Bucket(parts.netloc, name, access_key, secret_key, secure=secure == "1", region=region)
+    try:
+        return S3Bucket(parts.netloc, name, access_key, secret_key, secure=secure == "1", region=region)
+    except ValueError:
+        raise _wrong("the host is none") from None
 
 
 def _split(url: str) -> SplitResult:

@@ -199,7 +199,7 @@ def _status(directory: Path) -> IngestStatus | None:
     """Return the status of an ingest, or None if it is gone or is not made to the end."""
     try:
         data = (directory / "data").stat()
-        reference = (directory / "ref").read_text()
+        reference = (directory / "ref").read_bytes().decode()  # as it is, whatever ends its lines
         started = datetime.fromisoformat((directory / "startedat").read_text())
         total = directory / "total"
         total_bytes = int(total.read_text()) if total.exists() else None

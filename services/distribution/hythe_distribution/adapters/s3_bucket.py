@@ -24,6 +24,7 @@ RETRIES = 2
 CONNECTIONS = 16
 PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 3
+MAX_PARTS = 10_000
 UPLOADS_AT_ONCE = 2
 """Uploads of one process that send at the same time; each keeps up to four parts in memory."""
 MAX_PRESIGN_S = 7 * 86_400.0
@@ -54,6 +55,9 @@ class S3Bucket:
         Args:
             endpoint: ``host`` or ``host:port``.
             region: as the store calls it; most don't care.
+
+        Raises:
+            ValueError: `endpoint` is none.
         """
         self.endpoint = endpoint
         self.name = name
@@ -161,9 +165,10 @@ class S3Bucket:
     def upload(self, key: str, source: BinaryIO, size_bytes: int) -> str:
         """Write an object of `size_bytes` from `source` in parts; it is seen when all are there. Returns its ETag."""
         self.prepare()
+        part_bytes = max(PART_BYTES, -(-size_bytes // MAX_PARTS))
         with self._uploads, self._translated("upload", key):
             result = self._client.put_object(
-                self.name, key, source, size_bytes, part_size=PART_BYTES, num_parallel_uploads=PARTS_AT_ONCE
+                self.name, key, source, size_bytes, part_size=part_bytes, num_parallel_uploads=PARTS_AT_ONCE
             )
         return _plain(result.etag)
 

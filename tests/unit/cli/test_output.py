@@ -112,7 +112,9 @@ def test_any_time_is_read_as_the_calendar_says(moment: datetime) -> None:
 
 @given(
     st.recursive(
-        st.text() | st.none() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.text() | st.none() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
     )
 )
 def test_json_cannot_steer_the_terminal_and_means_the_same(value: object) -> None:

@@ -43,7 +43,11 @@ def upload(url: str, chunks: Iterable[bytes], headers: Mapping[str, str]) -> dic
     connection, path = _connect(url, "send the archive")
     try:
         connection.putrequest("POST", path, skip_accept_encoding=True)
-        for name, value in {**headers, "Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}.items():
+        for name, value in {
+            **headers,
+            "Transfer-Encoding": "chunked",
+            "Content-Type": "application/octet-stream",
+        }.items():
             connection.putheader(name, value)
         try:
             connection.endheaders()

@@ -24,6 +24,7 @@ from hythe_distribution.workers import Workers
 
 PARALLEL_DOWNLOADS = 4
 PARALLEL_QUESTIONS = 16
+PARALLEL_LOOKS = 4
 
 
 @asynccontextmanager
@@ -34,6 +35,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     registry = HttpRegistry()
     downloads = Workers("download", PARALLEL_DOWNLOADS)
     questions = Workers("question", PARALLEL_QUESTIONS)
+    looks = Workers("look", PARALLEL_LOOKS)  # of its own, so that hashing a large store holds no pull up
     naming = Naming(MetadataNames(process.bus))
     fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
     resolver = Resolver(registry, content)
@@ -41,7 +43,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     ensurer = Ensurer(fetcher, resolver, content, questions)
     service = Service(process, "distribution")
     Handlers(puller, ensurer).register(service)
-    CatalogueHandlers(catalogue(naming, content, questions)).register(service)
+    CatalogueHandlers(catalogue(naming, content, looks)).register(service)
     await service.start()
     try:
         yield
@@ -50,4 +52,5 @@ async def build(process: Process) -> AsyncIterator[None]:
         await fetcher.close()
         downloads.close()
         questions.close()
+        looks.close()
         registry.close()

@@ -47,8 +47,9 @@ def test_container_runs_from_an_image_in_s3(
     assert bucket.secret_key not in config.stdout + stack.logs(lines=10_000)
     for directory in Path("/proc").iterdir():
         if directory.name.isdigit() and str(stack.root) in _environment(directory):
-            command_line = (directory / "cmdline").read_text()
-            assert (bucket.secret_key in _environment(directory)) == ("hythe_distribution" in command_line)
+            service = (directory / "cmdline").read_text().partition("-m\0")[2].rstrip("\0")
+            if service:
+                assert (bucket.secret_key in _environment(directory)) == (service == "hythe_distribution")
 
 
 def _environment(process: Path) -> str:

@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test check bench up down fresh-test clean docs
+.PHONY: help setup lock demo test check bench bench-fetch up down fresh-test clean docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test: ## run every test (ARGS=… is passed on to pytest)
 bench: ## time `hythe run`, a bus call and the idle stack beside bare conmon + runc
 	@scripts/setup run
 	@$(PYTHON) -m bench $(ARGS)
+
+bench-fetch: ## time `hythe pull --no-unpack` beside containerd and skopeo, and watch memory and downloads
+	@scripts/setup bench-fetch
+	@$(PYTHON) -m bench.content_fetch $(ARGS)
 
 fresh-test: ## prove the set-up: a clone inside a bare Debian runs `make demo`
 	@scripts/setup fresh-test

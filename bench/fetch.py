@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import http.client
 import os
 import shutil
 import statistics
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.fetch_floor import bare
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
-from hythe.writeback import WRITEBACK_STEP_BYTES, start_writeback
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.records_memory import MemoryRecords
 from hythe_distribution.adapters.registry.client import HttpRegistry
@@ -94,33 +91,6 @@ async def with_hythe(reference: str, directory: Path, parallel: int) -> float:
     questions.close()
     registry.close()
     return taken
-
-
-def bare(address: str, repository: str, digests: list[str], directory: Path, parallel: int) -> float:
-    """Return the seconds of the floor for blobs given by their digests, the largest first."""
-    directory.mkdir()
-
-    def fetch(digest: str) -> None:
-        connection = http.client.HTTPConnection(address)
-        connection.request("GET", f"/v2/{repository}/blobs/{digest}")
-        response = connection.getresponse()
-        hasher, buffer, done, begun = hashlib.sha256(), memoryview(bytearray(1 << 20)), 0, 0
-        with (directory / digest).open("wb", buffering=0) as file:
-            while count := response.readinto(buffer):
-                hasher.update(buffer[:count])
-                file.write(buffer[:count])
-                done += count
-                if done - begun >= WRITEBACK_STEP_BYTES:
-                    start_writeback(file.fileno(), begun, done - begun)
-                    begun = done
-            os.fsync(file.fileno())
-        connection.close()
-        assert f"sha256:{hasher.hexdigest()}" == digest
-
-    begun = time.perf_counter()
-    with ThreadPoolExecutor(parallel) as threads:
-        list(threads.map(fetch, digests))
-    return time.perf_counter() - begun
 
 
 def measure(directory: Path, rounds: int, parallel: int, sizes_mib: list[int]) -> None:

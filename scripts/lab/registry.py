@@ -29,9 +29,14 @@ class Registry:
         address: ``127.0.0.1:<port>`` once started.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Prepare a registry that keeps everything below `directory`."""
+    def __init__(self, directory: Path, *, htpasswd: str = "") -> None:
+        """Prepare a registry that keeps everything below `directory`.
+
+        Args:
+            htpasswd: lines ``USER:BCRYPT``; who is none of these users gets nothing. Anybody gets all without them.
+        """
         self.directory = directory
+        self._htpasswd = htpasswd
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,6 +62,7 @@ class Registry:
                         "delete": {"enabled": True},
                     },
                     "http": {"addr": self.address or "127.0.0.1:0", "secret": os.urandom(8).hex()},
+                    **self._authentication(),
                 }
             )
         )
@@ -80,6 +86,13 @@ class Registry:
                 self.stop()
                 raise TimeoutError(f"docker-registry does not listen:\n{log.read_text()}")
             time.sleep(0.005)
+
+    def _authentication(self) -> dict[str, object]:
+        if not self._htpasswd:
+            return {}
+        path = self.directory / "htpasswd"
+        path.write_text(self._htpasswd)
+        return {"auth": {"htpasswd": {"realm": "lab", "path": str(path)}}}
 
     def stop(self) -> None:
         """End the process; does nothing when it is not running."""

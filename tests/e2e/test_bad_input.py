@@ -38,7 +38,7 @@ def blobs(stack: Stack) -> set[str]:
 
 def images(stack: Stack) -> str:
     """Return the references of all images of the stack."""
-    return stack.hythe("images", "-q").stdout
+    return stack.hythe("images", "--format", "{{.Reference}}").stdout
 
 
 def test_unknown_image_is_said_to_be_unknown(stack: Stack, registry: Registry) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hythe.bus.endpoint import Context
+from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.oci import Descriptor, Platform, parse_platform
 from hythe.reference import parse_reference
@@ -29,7 +29,7 @@ class CatalogueHandlers:
         service.unary("image", "remove", images.ImageRemove, self.image_remove, scope="any")
         service.unary("image", "inspect", images.ImageInspect, self.image_inspect, scope="any")
         service.unary("image", "history", images.ImageHistory, self.image_history, scope="any")
-        service.unary("image", "check", images.ImageCheck, self.image_check, scope="any")
+        service.operation("image", "check", images.ImageCheck, self.image_check, scope="any", abandoned="cancel")
         service.unary("image", "usage", images.ImageUsage, self.image_usage, scope="any")
         service.unary("image", "prune", images.ImagePrune, self.image_prune, scope="any")
 
@@ -67,7 +67,7 @@ class CatalogueHandlers:
         history = await self._catalogue.historian.tell(context.namespace, request.image, platform)
         return images.ImageSteps(id=str(history.id), steps=[_step(step) for step in history.steps])
 
-    async def image_check(self, context: Context, request: images.ImageCheck) -> images.ImageChecks:
+    async def image_check(self, context: Context, request: images.ImageCheck, progress: Progress) -> images.ImageChecks:
         """Answer ``image.check``."""
         checked = await self._catalogue.checker.check(context.namespace, request.images, request.verify)
         return images.ImageChecks(images=[_checked(image) for image in checked])

@@ -12,6 +12,7 @@ from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.documents import read_document
 from hythe_distribution.hosts import Source
 from hythe_distribution.registry import Registry
+from hythe_distribution.shared_documents import SharedDocuments
 from hythe_distribution.tree import Node
 
 
@@ -46,9 +47,11 @@ def check_is_image(source: Source, node: Node) -> None:
 class Configs:
     """Reads image configs from the content store, or from a registry where they aren't here."""
 
-    def __init__(self, registry: Registry, content: Content) -> None:
+    def __init__(self, registry: Registry, content: Content, shared: SharedDocuments) -> None:
+        """Of those who want the same config at once, the first fetches it; `shared` may have other documents as well."""
         self._registry = registry
         self._content = content
+        self._shared = shared
 
     def read(self, source: Source, manifest: Manifest, cancellation: Cancellation) -> ImageConfig:
         """Return the config of a manifest that `check_is_image` accepts; nothing is kept. Blocks.
@@ -58,8 +61,13 @@ class Configs:
             DataLoss: the registry lies about its digest or size.
             HytheError: see `hythe_distribution.registry.Registry`.
         """
-        kept = read_document(self._content, manifest.config.digest)
-        return parse_config(kept if kept is not None else self._fetch(source, manifest.config, cancellation))
+        digest = manifest.config.digest
+        kept = read_document(self._content, digest)
+        if kept is not None:
+            return parse_config(kept)
+        return parse_config(
+            self._shared.get(digest, cancellation, lambda: self._fetch(source, manifest.config, cancellation))
+        )
 
     def _fetch(self, source: Source, descriptor: Descriptor, cancellation: Cancellation) -> bytes:
         data = memoryview(bytearray(descriptor.size_bytes + 1))

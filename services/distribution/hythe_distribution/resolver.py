@@ -27,6 +27,7 @@ from hythe_distribution.documents import keep_document, read_document
 from hythe_distribution.gathering import all_of
 from hythe_distribution.hosts import Source, source_of
 from hythe_distribution.registry import Registry
+from hythe_distribution.shared_documents import SharedDocuments
 from hythe_distribution.tree import (
     Choose,
     Node,
@@ -85,7 +86,8 @@ class Resolver:
         self._registry = registry
         self._content = content
         self._workers = workers
-        self._configs = Configs(registry, content)
+        self._shared = SharedDocuments()
+        self._configs = Configs(registry, content, self._shared)
 
     async def resolve(
         self, reference: Reference, platform: Platform | None, plain_http: bool, *, all_platforms: bool = False
@@ -220,11 +222,16 @@ class Resolver:
     def _document(self, source: Source, descriptor: Descriptor, cancellation: Cancellation) -> Manifest | Index:
         kept = read_document(self._content, descriptor.digest)
         if kept is None:
-            found = self._registry.manifest(source, str(descriptor.digest), cancellation)
-            kept = found.raw
-            parse_document(kept, found.media_type)
+            kept = self._shared.get(
+                descriptor.digest, cancellation, lambda: self._fetch_document(source, descriptor, cancellation)
+            )
         _check_size(source, descriptor, kept)
         return parse_document(kept, descriptor.media_type)
+
+    def _fetch_document(self, source: Source, descriptor: Descriptor, cancellation: Cancellation) -> bytes:
+        found = self._registry.manifest(source, str(descriptor.digest), cancellation)
+        parse_document(found.raw, found.media_type)
+        return found.raw
 
     async def _image(self, source: Source, node: Node, wanted: Platform, cancellation: Cancellation) -> PlatformImage:
         assert isinstance(node.document, Manifest)

@@ -48,6 +48,7 @@ from hythe_distribution.workers import Workers
 PARALLEL_UPLOADS = 4
 PARALLEL_DOWNLOADS = 4
 PARALLEL_QUESTIONS = 16
+PARALLEL_LOOKS = 4
 PARALLEL_CHECKS = 2
 
 
@@ -73,11 +74,12 @@ async def build(process: Process) -> AsyncIterator[None]:
         uploads = Workers("upload", PARALLEL_UPLOADS)
         downloads = Workers("download", PARALLEL_DOWNLOADS)
         questions = Workers("question", PARALLEL_QUESTIONS)
+        looks = Workers("look", PARALLEL_LOOKS)  # of its own, so that listing a large store holds no pull up
         checks = Workers("check", PARALLEL_CHECKS)
-        for workers in (uploads, downloads, questions, checks):
+        for workers in (uploads, downloads, questions, looks, checks):
             at_end.callback(workers.close)
         naming = Naming(MetadataNames(process.bus))
-        images = catalogue(naming, content, questions)
+        images = catalogue(naming, content, looks)
         library = Library(content, records)
         fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
         resolver = Resolver(registry, content, questions)

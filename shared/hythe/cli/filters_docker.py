@@ -173,7 +173,7 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 def _one_of(inside: str, pattern: str) -> str:
     negated = inside.startswith("^")
-    letters = inside[negated:].replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^").replace("&", "\\&")
+    letters = re.sub(r"([\\\[^&~|]|(?<=-)-)", r"\\\1", inside[negated:])
     try:
         re.compile(f"[{letters}]")
     except re.error as error:

@@ -78,7 +78,7 @@ def _import(context: Context, path: str, reference: str) -> dict[str, Any]:
     chunks, total_bytes = _source(path)
     body = {"reference": reference, "platform": platform, "all_platforms": not platform}
     address = context.bus.call(context.subject("distribution", "image", "import"), body, timeout_s=ADDRESS_S)
-    with _Transfer(context, "POST", "send archive") as transfer:
+    with _Transfer(context, "POST", "send archive", "`hythe images` shows what is registered") as transfer:
         counted = archive_file.counted(chunks, "Sending", total_bytes, quiet=context.args.quiet)
         return upload(address["url"], counted, transfer.headers)
 
@@ -140,7 +140,7 @@ def export(context: Context) -> int:
         "all_platforms": args.all_platforms,
     }
     address = context.bus.call(context.subject("distribution", "image", "export"), body, timeout_s=ADDRESS_S)
-    with _Transfer(context, "GET", "fetch archive") as transfer:
+    with _Transfer(context, "GET", "fetch archive", "nothing of it is kept") as transfer:
         chunks = download(address["url"], transfer.headers)
         _write(archive_file.counted(chunks, "Writing", quiet=args.quiet), args.output)
     return exits.OK
@@ -165,8 +165,9 @@ def _write(chunks: Iterable[bytes], path: str) -> None:
 class _Transfer:
     """The span of one transfer, and the headers that make it the parent of what the service does; says so when cancelled."""
 
-    def __init__(self, context: Context, method: str, name: str) -> None:
+    def __init__(self, context: Context, method: str, name: str, when_cancelled: str) -> None:
         self.headers: dict[str, str] = {}
+        self._when_cancelled = when_cancelled
         self._span: CommandSpan | None = None
         trace = context.trace
         if trace is not None:
@@ -183,4 +184,4 @@ class _Transfer:
         if self._span is not None:
             self._span.end(error if isinstance(error, HytheError) else None)
         if kind is KeyboardInterrupt:
-            print("cancelled; nothing of it is kept", file=sys.stderr)
+            print(f"cancelled; {self._when_cancelled}", file=sys.stderr)

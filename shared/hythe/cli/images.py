@@ -85,6 +85,8 @@ def ls(context: Context) -> int:
         rows = filters_docker.select(rows, filters_docker.read(wanted, filters_docker.LIST_KEYS), now)
     if args.repository and not rows:
         print(f"no image matches {args.repository!r}; `hythe images --help` lists the commands", file=sys.stderr)
+    elif not rows and sys.stderr.isatty():
+        print(f"no {'such ' if wanted else ''}images in namespace {context.namespace}", file=sys.stderr)
     if args.quiet:
         for image_id in dict.fromkeys(short_id(row["id"] or row["digest"], whole=args.no_trunc) for row in rows):
             print(image_id)

@@ -10,6 +10,7 @@ from hythe.cli.progress import Layer, Progress, rank
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
 REDRAW_S = 0.1
@@ -87,16 +88,17 @@ class Screen(Progress):
     The cursor is hidden only while a picture is written, so that nothing has to bring it back.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
+        self._clock = clock
         self._layers: dict[str, Drawn] = {}
         self._drawn = 0
-        self._at = 0.0
+        self._at = -REDRAW_S
         self._rate = Rate()
 
     def layer(self, digest: str, state: str, done_bytes: int, total_bytes: int) -> None:
         """Take one report."""
-        now = time.monotonic()
+        now = self._clock()
         known = self._layers.get(digest) or self._layers.setdefault(digest, Drawn(digest))
         known.take(state, done_bytes, total_bytes, now)
         self._rate.note(now, self._came_bytes())
@@ -149,4 +151,4 @@ class Screen(Progress):
     def end(self) -> None:
         """Draw the last state."""
         if self._layers:
-            self._draw(time.monotonic())
+            self._draw(self._clock())

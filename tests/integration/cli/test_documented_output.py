@@ -7,8 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from hythe.cli import image_show, images
+from hythe.cli.filters_docker import LIST_KEYS
+from hythe.wire import images as wire
+from hythe.wire.distribution import BlobPush, LayerProgress, PullProgress, PushProgress
 from scripts.lab.stack import Stack
+from tests.fakes.distribution_desk import DIGEST, ID, Distribution, descriptor, summary
+from tests.integration.cli.conftest import Desk
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "output.md"
 
@@ -17,7 +24,7 @@ def _documented(heading: str) -> set[str]:
     """Return the names in backquotes in the section whose heading contains `heading`."""
     sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)
     section = next(text for text in sections if heading in text.splitlines()[0])
-    return set(re.findall(r"`([a-z_]+)`", section))
+    return set(re.findall(r"`([A-Za-z_]+)`", section))
 
 
 @pytest.mark.parametrize(
@@ -66,3 +73,118 @@ def test_documented_fields_of_a_container_are_all_printed(stack: Stack, busybox:
         assert promised | {"spec"} == set(row)
     finally:
         assert stack.hythe("rm", "-f", "documented").code == 0
+
+
+SUMMARY = summary("docker.io/library/busybox:1", labels={"k": "v"})
+MANIFEST = wire.ManifestDetails(
+    platform="linux/amd64",
+    manifest=descriptor("a"),
+    config=descriptor("b"),
+    layers=[descriptor("c")],
+    diff_ids=[DIGEST],
+    size_bytes=1,
+    present_bytes=1,
+)
+DETAILS = wire.ImageDetails(
+    summary=SUMMARY, target=descriptor("a"), names=[], manifest=MANIFEST, config="{}", manifests=[MANIFEST]
+)
+CHECKED = wire.ImageCheckResult(
+    reference="x", digest=DIGEST, complete=True, blobs=1, present_blobs=1, size_bytes=1, present_bytes=1
+)
+USED = wire.ImageUsageRow(references=[], digest=DIGEST, size_bytes=1, shared_bytes=1, unique_bytes=1, blobs=1)
+REFERRER = wire.Referrer(digest=DIGEST, media_type="x", size_bytes=1)
+
+
+@pytest.mark.parametrize(
+    ("heading", "arguments", "kind", "answer"),
+    [
+        ("hythe images", ["images"], "image.list", wire.ImageSummaryPage(images=[SUMMARY])),
+        ("hythe images", ["tag", "x", "y"], "image.tag", SUMMARY),
+        ("hythe push", ["push", "x"], "image.push", [wire.ImagePushed(reference="x", digest=DIGEST)]),
+        ("hythe rmi", ["rmi", "x"], "image.remove", wire.ImageRemoved(untagged=[], deleted=[])),
+        (
+            "hythe rmi",
+            ["images", "prune", "-f"],
+            "image.prune",
+            wire.ImagePruned(untagged=[], deleted=[], reclaimable_bytes=0),
+        ),
+        ("hythe images inspect", ["images", "inspect", "x"], "image.inspect", DETAILS),
+        (
+            "hythe images history",
+            ["images", "history", "x"],
+            "image.history",
+            wire.ImageSteps(id=ID, steps=[wire.ImageStep()]),
+        ),
+        ("hythe images check", ["images", "check"], "image.check", wire.ImageChecks(images=[CHECKED])),
+        (
+            "hythe images usage",
+            ["images", "usage"],
+            "image.usage",
+            wire.ImageUsages(images=[USED], total_bytes=1, reclaimable_bytes=1, unreferenced_bytes=1),
+        ),
+        (
+            "hythe images referrers",
+            ["images", "referrers", "x"],
+            "image.referrers",
+            wire.ImageReferrerList(subject=DIGEST, referrers=[REFERRER]),
+        ),
+        (
+            "hythe login",
+            ["login", "-u", "me", "-p", "x"],
+            "registry.login",
+            wire.RegistryLoggedIn(host="x", kept_in="y"),
+        ),
+        ("hythe login", ["logout"], "registry.logout", wire.RegistryLoggedOut(host="x", removed=True)),
+    ],
+)
+async def test_every_field_of_images_is_documented(
+    desk: Desk,
+    distribution: Distribution,
+    heading: str,
+    arguments: list[str],
+    kind: str,
+    answer: BaseModel | list[BaseModel],
+) -> None:
+    """Who reads what image commands print finds each field explained, also those inside of others."""
+    distribution.answers[kind] = answer
+    code, out, err = await desk.run(*arguments, "--json")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows
+    assert _names(rows) - {"k"} - _documented(heading) == set()
+
+
+def _names(value: object) -> set[str]:
+    """Return the names of all fields in a value, inner ones too."""
+    if isinstance(value, dict):
+        return set(value) | {name for inner in value.values() for name in _names(inner)}
+    return {name for inner in value for name in _names(inner)} if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("hythe images import", wire.ImageImported),
+        ("Progress", LayerProgress),
+        ("Progress", BlobPush),
+        ("Progress", PullProgress),
+        ("Progress", PushProgress),
+    ],
+)
+def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[BaseModel]) -> None:
+    """What a service says is printed as it is, and explained."""
+    assert set(model.model_fields) - _documented(heading) == set()
+
+
+def test_every_field_of_a_template_is_documented() -> None:
+    """The list of fields is the one that the commands know, no more and no less."""
+    for command, headers in (("hythe images", images.HEADERS), ("hythe images history", image_show.HISTORY_HEADERS)):
+        (cells,) = re.findall(rf"^\| `{command}` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+        assert re.findall(r"`(\w+)`", cells) == list(headers)
+
+
+def test_every_filter_is_documented() -> None:
+    """The table has the keys that are known, no more and no less."""
+    section = PAGE.read_text().split("## Filters of images")[1].split("## ")[0]
+    keys = {key for cell in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for key in re.findall(r"`(\w+)`", cell)}
+    assert keys == set(LIST_KEYS)

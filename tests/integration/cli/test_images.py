@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 
 import pytest
 
@@ -136,3 +138,13 @@ async def test_hostile_names_reach_the_terminal_escaped(desk: Desk, distribution
     for arguments in (["--format", "{{.Platform}}"], ["--format", "{{json .Platform}}"], ["--json"]):
         out = (await desk.run("images", *arguments))[1]
         assert not {"\x1b", "\x9b"} & set(out), arguments
+
+
+async def test_empty_list_says_on_a_terminal_where_it_looked(desk: Desk, distribution: Distribution) -> None:
+    """Who looks into the wrong namespace sees it at once."""
+    distribution.answers["image.list"] = images.ImageSummaryPage(images=[])
+    process, terminal = desk.start_on_terminal("images", "-n", "other")
+    assert await asyncio.to_thread(process.wait, 10) == 0
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert "no images in namespace other" in shown

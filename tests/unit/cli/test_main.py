@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hythe import __version__, errors
-from hythe.cli import exits, main
+from hythe.cli import exits, images, main
 from hythe.cli.exits import code_of, code_of_run
 from hythe.cli.failure import render
 
@@ -76,13 +76,24 @@ def test_help_lists_every_command_and_every_exit_code(run) -> None:  # type: ign
         assert re.search(rf"^ +{number}  ", out, re.MULTILINE), number
 
 
-@pytest.mark.parametrize("name", sorted(main.COMMANDS))
+EVERY = sorted(main.COMMANDS) + [f"images {name}" for name in sorted(images.SUBCOMMANDS)]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_command_has_a_help_of_its_own(run, name: str) -> None:  # type: ignore[no-untyped-def]
     """`hythe COMMAND --help` works for each."""
-    code, out, _ = run(name, "--help")
+    code, out, _ = run(*name.split(), "--help")
     assert code == 0
     assert f"hythe {name}" in out
     assert "--namespace" in out
+
+
+def test_help_of_a_group_lists_its_commands(run) -> None:  # type: ignore[no-untyped-def]
+    """`hythe images --help` is the way to all that can be done with images."""
+    code, out, _ = run("images", "--help")
+    assert code == 0
+    for name in images.SUBCOMMANDS:
+        assert re.search(rf"^  (?:\w+, )?{name}\b", out, re.MULTILINE), name
 
 
 def test_unknown_command_and_no_command_are_usage_errors(run) -> None:  # type: ignore[no-untyped-def]
@@ -116,6 +127,11 @@ def test_unknown_flag_is_a_usage_error_and_for_run_125(run) -> None:  # type: ig
         (["status"], 11),
         (["run", "-d", "-i", "image"], 125),
         (["run", "image"], 125),
+        (["images"], 11),
+        (["images", "rm"], 2),
+        (["images", "--format", "yaml"], 2),
+        (["ps", "--format", "{{.ID}}"], 2),
+        (["images", "export", "x"], 2),
     ],
 )
 def test_wrong_use_or_missing_stack_ends_with_its_code(run, arguments: list[str], code: int) -> None:  # type: ignore[no-untyped-def]
@@ -173,7 +189,14 @@ def test_error_without_advice_still_says_what_to_do() -> None:
     assert "  next:  `hythe doctor`" in text
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["ps"], ["run", "image", "true"], ["pull", "image"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["version"], ["ps"], ["run", "image", "true"], ["pull", "image"], ["push", "image"], ["tag", "a", "b"]),
+        *(["images"], ["images", "ls", "-q"], ["images", "rm", "x"], ["images", "check"], ["images", "history", "x"]),
+        ["images", "--format", "{{.ID}}"],
+    ],
+)
 def test_short_commands_import_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     """The start-up of a command is part of the product: what costs milliseconds is not imported."""
     script = (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hythe.cli import output
-from hythe.cli.progress import Lines, make_progress
-from hythe.cli.progress_screen import Screen
 
 
 def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,47 +60,66 @@ def test_durations_are_in_their_largest_fitting_unit(seconds: float, text: str) 
         ("", None),
         ("yesterday", None),
         ("2026-11-23", None),
+        ("2024-02-29T00:00:00Z", 1709164800.0),
+        ("0001-01-01T00:00:00Z", -62135596800.0),
+        ("2026-11-23T22:15:00+02:00", 1795464900.0),
+        ("2026-11-23T15:15:00.5-05:00", 1795464900.5),
+        ("2026-13-23T20:15:00Z", None),
+        ("2026-11-23T20:15:00", None),
+        ("2026-11-23T20:15:00.1e999Z", None),
+        ("\uff12\uff10\uff12\uff16-11-23T20:15:00Z", None),
+        ("2026-11-23T20:15:00+0x:00", None),
     ],
 )
 def test_times_are_read_or_left_out(text: str, seconds: float | None) -> None:
     """A time that cannot be read shows nothing."""
     assert output.epoch_s(text) == seconds
-    assert output.since(text, 0) == ("" if seconds is None else "0 s ago")
+    assert (output.since(text, seconds or 0) == "") == (seconds is None)
 
 
-def test_progress_elsewhere_than_on_a_terminal_is_one_line_per_change() -> None:
-    """Logs of a build stay short: each state of a layer once."""
-    out = io.StringIO()
-    progress = make_progress(out)
-    assert isinstance(progress, Lines)
-    for state, done in (("waiting", 0), ("fetching", 1), ("fetching", 2), ("verifying", 2), ("unpacked", 2)):
-        progress.layer("sha256:" + "ab" * 32, state, done, 2000)
-    progress.end()
-    assert out.getvalue().splitlines() == [
-        "abababababab: Waiting",
-        "abababababab: Fetching 2.0 kB",
-        "abababababab: Verifying 2.0 kB",
-        "abababababab: Unpacked 2.0 kB",
-    ]
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "Less than a second ago"),
+        (1, "1 second ago"),
+        (59, "59 seconds ago"),
+        (60, "About a minute ago"),
+        (150, "2 minutes ago"),
+        (3600, "About an hour ago"),
+        (3600 * 1.6, "2 hours ago"),
+        (3600 * 47, "47 hours ago"),
+        (86_400 * 3, "3 days ago"),
+        (86_400 * 21, "3 weeks ago"),
+        (86_400 * 90, "3 months ago"),
+        (86_400 * 365 * 3, "3 years ago"),
+    ],
+)
+def test_ages_are_in_dockers_words(seconds: float, text: str) -> None:
+    """A column that people know reads as they know it."""
+    assert output.age("1970-01-01T00:00:00Z", seconds) == text
 
 
-def test_progress_on_a_terminal_is_drawn_in_place_and_never_goes_back() -> None:
-    """One line per layer; a late report of an earlier state is not shown."""
-    out = io.StringIO()
-    screen = Screen(out)
-    screen.layer("sha256:" + "a" * 64, "unpacking", 1, 2)
-    screen.layer("sha256:" + "a" * 64, "fetched", 2, 2)
-    screen.layer("sha256:" + "b" * 64, "fetching", 1, 2)
-    screen.end()
-    last = out.getvalue().rpartition("A")[2]
-    assert "aaaaaaaaaaaa: Unpacking 1 B of 2 B" in last
-    assert "bbbbbbbbbbbb: Fetching 1 B of 2 B" in last
+def test_age_of_an_unknown_time_is_not_made_up() -> None:
+    """An image that does not say when it was made has no age."""
+    assert output.age("", 0) == output.age("yesterday", 0) == "N/A"
 
 
-def test_quiet_progress_says_nothing() -> None:
-    """`--quiet` is quiet."""
-    out = io.StringIO()
-    progress = make_progress(out, quiet=True)
-    progress.layer("sha256:" + "a" * 64, "fetching", 1, 2)
-    progress.end()
-    assert out.getvalue() == ""
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_any_time_is_read_as_the_calendar_says(moment: datetime) -> None:
+    """Leap years and centuries are counted right."""
+    assert output.epoch_s(moment.isoformat().replace("+00:00", "Z")) == pytest.approx(moment.timestamp(), abs=1e-6)
+
+
+@given(
+    st.recursive(
+        st.text() | st.none() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    )
+)
+def test_json_cannot_steer_the_terminal_and_means_the_same(value: object) -> None:
+    """Whatever strings hold, JSON is printable and reads back as it was."""
+    for indent in (None, 2):
+        text = output.json_text(value, indent=indent)
+        assert text.replace("\n", "").isprintable()
+        assert json.loads(text) == value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from hythe.digest import Digest, parse_digest
 from hythe.oci import Descriptor, default_platform
@@ -23,7 +22,7 @@ class Bench:
     """A catalogue with all that it works on."""
 
     def __init__(self, workers: Workers) -> None:
-        self.content: Any = MemoryContent()
+        self.content = MemoryContent()
         self.records = MemoryNames()
         self.naming = Naming(self.records)
         self.catalogue: Catalogue = catalogue(self.naming, self.content, workers)

@@ -206,6 +206,17 @@ def test_unknown_platform_is_refused_with_what_there_is() -> None:
         assert OTHER in raised.value.message
 
 
+def test_image_that_names_no_platform_is_taken_for_any() -> None:
+    """As long as it is the only such one, an image that doesn't say where it runs is what was asked for."""
+    fields = {"rootfs": {"type": "layers", "diff_ids": []}}
+    image = image_from(Blob(encode(fields), OCI_CONFIG), [])
+    with bench() as on:
+        on.have(image)
+        found = read(on, image.manifest)
+        assert choose(found, parse_platform("linux/s390x")) == choose(found)
+        assert summarise(found).complete
+
+
 def test_document_changed_by_the_disk_is_no_longer_believed() -> None:
     """What a disk turned into other bytes counts as not here, and is known as lost data."""
     image = image_of([noise()])

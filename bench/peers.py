@@ -71,6 +71,7 @@ class Containerd(_Daemon):
         config.write_text(
             f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
             f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n'
+            f'[plugins."io.containerd.internal.v1.opt"]\npath = "{directory}/opt"\n'  # else it makes /opt/containerd
         )
         super().__init__(directory, ["containerd", "--config", str(config)], ["ctr", "--address", str(socket)])
         self._number = 0
@@ -101,7 +102,7 @@ class Dockerd(_Daemon):
         """Prepare one that keeps everything in the new `directory`."""
         directory.mkdir()
         host = f"unix://{directory}/docker.sock"
-        options = ["--bridge=none", "--iptables=false", "--ip6tables=false", f"--host={host}"]
+        options = ["--bridge=none", "--ip-forward=false", "--iptables=false", "--ip6tables=false", f"--host={host}"]
         places = [f"--data-root={directory}/data", f"--exec-root={directory}/exec", f"--pidfile={directory}/pid"]
         super().__init__(directory, ["dockerd", *options, *places], ["docker", "--host", host])
 

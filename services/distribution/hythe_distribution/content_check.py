@@ -38,14 +38,6 @@ class Finding:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How much there is to check, or was checked."""
-
-    blobs: int
-    size_bytes: int
-
-
 class Refetch(Protocol):
     """Brings one blob back from where it came from."""
 

@@ -11,8 +11,8 @@ from hythe.oci import Descriptor, Index, Manifest, Platform, layers_with_diff_id
 from hythe.oci.media_types import CONFIG_TYPES, INDEX_TYPES, LAYER_COMPRESSION, MANIFEST_TYPES
 from hythe.oci.platform import preference
 from hythe.ports.content import Content
-from hythe_distribution.archive.labels import child_labels
 from hythe_distribution.archive.storing import stored_document
+from hythe_distribution.image_labels import child_labels
 from hythe_distribution.records import Publication
 
 MAX_NESTED_INDEXES = 3

@@ -24,8 +24,8 @@ from hythe_distribution.sending import Sender
 from hythe_distribution.workers import Workers
 from scripts.lab.images import index
 from scripts.lab.registry import Registry
-from tests.unit.distribution.test_fetcher import Counts
-from tests.unit.distribution.test_pull import Names
+from tests.fakes.fetching import Counts
+from tests.fakes.names import Names
 from tests.unit.distribution.transfers import OTHER_ARCHITECTURE, NamedRoots, an_image, artifact, digest, digests
 
 

@@ -27,9 +27,9 @@ from hythe_distribution.resolver import Resolved, Resolver
 from hythe_distribution.sending import Sender
 from hythe_distribution.workers import Workers
 from scripts.lab.images import OCI_INDEX, OCI_MANIFEST, Blob, Image, ImageBuilder, Index, Layer, encode
+from tests.fakes.fetching import Counts
+from tests.fakes.names import Names
 from tests.fakes.strict_registry import StrictRegistry
-from tests.unit.distribution.test_fetcher import Counts
-from tests.unit.distribution.test_pull import Names
 
 REFERENCE = parse_reference("registry.example/app:1")
 SOURCE = source_of(REFERENCE, False)

@@ -28,6 +28,7 @@ from hythe_distribution.adapters.records_memory import MemoryRecords
 from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.bringing import Bringer
 from hythe_distribution.fetcher import Fetcher
+from hythe_distribution.namespace_store import Library
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import NameRecord, Puller, Wish
 from hythe_distribution.referrers import Referrers
@@ -84,7 +85,8 @@ async def with_hythe(reference: str, directory: Path, parallel: int) -> float:
     resolver = Resolver(registry, content, questions)
     bringer = Bringer(fetcher, resolver, questions)
     referrers = Referrers(registry, resolver, questions)
-    publisher = Publisher(content, MemoryRecords(), questions)
+    records = MemoryRecords()
+    publisher = Publisher(content, records, questions, Library(content, records).publish)
     puller = Puller(resolver, bringer, referrers, content, publisher, NoNames(), None, questions)
     begun = time.perf_counter()
     await puller.pull("bench", Wish(parse_reference(reference)), lambda news: None)

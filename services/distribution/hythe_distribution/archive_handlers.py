@@ -114,8 +114,7 @@ class ArchiveHandlers:
         request.answer(200, self._registered(order.namespace, imported).model_dump_json().encode())
 
     def _registered(self, namespace: str, imported: Imported) -> wire.ImageImported:
-        with tracing.span("publish", hythe__blobs=len(imported.publications)):
-            self._library.publish(namespace, imported.publications)
+        self._library.publish(namespace, imported.publications)
         listing = self._catalogue.listing
         images = [
             summary_message(self._await(listing.register(namespace, image.reference, image.target)))

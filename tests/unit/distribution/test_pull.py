@@ -19,6 +19,7 @@ from hythe_distribution.bringing import Bringer
 from hythe_distribution.fetcher import BlobProgress, Fetcher
 from hythe_distribution.hosts import source_of
 from hythe_distribution.images import describe
+from hythe_distribution.namespace_store import Library
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import Puller, Wish
 from hythe_distribution.referrers import Referrers
@@ -71,7 +72,7 @@ class Bench:
             Bringer(self.fetcher, resolver, self.questions),
             Referrers(self.registry, resolver, self.questions),
             self.content,
-            Publisher(self.content, self.records, self.questions),
+            Publisher(self.content, self.records, self.questions, Library(self.content, self.records).publish),
             self.names,
             None,
             self.questions,

@@ -53,7 +53,7 @@ def private_registry(tmp_path: Path) -> Iterator[Registry]:
 
 def test_image_is_pulled_listed_tagged_shown_and_removed(stack: Stack, registry: Registry) -> None:
     """The verbs that everybody knows, with Docker's columns and words."""
-    reference = registry.push(busybox().build(), "e2e/verbs:1")
+    reference = registry.push(busybox().config(Labels={"for": "verbs"}).build(), "e2e/verbs:1")
     assert stack.hythe("pull", reference).code == 0
     listed = stack.hythe("images", "--digests", "--filter", "reference=*/e2e/verbs")
     assert listed.stdout.splitlines()[0].split("  ")[0] == "REPOSITORY"

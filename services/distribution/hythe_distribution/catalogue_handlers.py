@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
-from hythe.oci import Descriptor, Platform, parse_platform
 from hythe.reference import parse_reference
-from hythe.wire import distribution, images
+from hythe.wire import images
 from hythe_distribution.catalogue import Catalogue
 from hythe_distribution.checking import Checked
+from hythe_distribution.convert import descriptor_message, platform_of
 from hythe_distribution.history import Step
 from hythe_distribution.images import Variant
 from hythe_distribution.listing import ListedImage
@@ -50,11 +50,11 @@ class CatalogueHandlers:
 
     async def image_inspect(self, context: Context, request: images.ImageInspect) -> images.ImageDetails:
         """Answer ``image.inspect``."""
-        platform = _platform(request.platform)
+        platform = platform_of(request.platform)
         found = await self._catalogue.inspector.inspect(context.namespace, request.image, platform)
         return images.ImageDetails(
             summary=summary_message(found.listed),
-            target=_descriptor(found.target),
+            target=descriptor_message(found.target),
             names=list(found.names),
             manifest=_manifest(found.chosen) if found.chosen.manifest else None,
             config=found.config,
@@ -63,7 +63,7 @@ class CatalogueHandlers:
 
     async def image_history(self, context: Context, request: images.ImageHistory) -> images.ImageSteps:
         """Answer ``image.history``."""
-        platform = _platform(request.platform)
+        platform = platform_of(request.platform)
         history = await self._catalogue.historian.tell(context.namespace, request.image, platform)
         return images.ImageSteps(id=str(history.id), steps=[_step(step) for step in history.steps])
 
@@ -113,23 +113,13 @@ def summary_message(image: ListedImage) -> images.ImageSummary:
     )
 
 
-def _platform(text: str) -> Platform | None:
-    return parse_platform(text) if text else None
-
-
-def _descriptor(descriptor: Descriptor) -> distribution.Descriptor:
-    return distribution.Descriptor(
-        media_type=descriptor.media_type, digest=str(descriptor.digest), size_bytes=descriptor.size_bytes
-    )
-
-
 def _manifest(variant: Variant) -> images.ManifestDetails:
     manifest = variant.manifest
     return images.ManifestDetails(
         platform=str(variant.platform or ""),
-        manifest=_descriptor(manifest.descriptor if manifest else variant.descriptor),
-        config=_descriptor(manifest.config) if manifest else None,
-        layers=[_descriptor(layer) for layer in manifest.layers] if manifest else [],
+        manifest=descriptor_message(manifest.descriptor if manifest else variant.descriptor),
+        config=descriptor_message(manifest.config) if manifest else None,
+        layers=[descriptor_message(layer) for layer in manifest.layers] if manifest else [],
         diff_ids=[str(diff_id) for diff_id in variant.config.diff_ids] if variant.config else [],
         size_bytes=variant.size_bytes,
         present_bytes=variant.present_bytes,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hythe import tracing
 from hythe_distribution.adapters.registry.connections import Connection, Pool, Route
+from hythe_distribution.adapters.registry.paced import PacedAnswer
 from hythe_distribution.adapters.registry.problems import connecting
 from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.cancellation import Cancellation
@@ -101,7 +102,7 @@ def _send(pool: Pool, connection: Connection, request: Outgoing, cancellation: C
         raise
 
 
-def _raw_answer(connection: Connection, request: Outgoing) -> http.client.HTTPResponse:
+def _raw_answer(connection: Connection, request: Outgoing) -> PacedAnswer:
     try:
         connection.request(request.method, request.target, body=request.body, headers=dict(request.headers))
     except (BrokenPipeError, ConnectionResetError):

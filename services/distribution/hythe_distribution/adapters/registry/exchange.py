@@ -61,8 +61,9 @@ def exchange(pool: Pool, route: Route, request: Outgoing, cancellation: Cancella
         http__request__method=request.method,
         server__address=endpoint.host,
         server__port=endpoint.port,
-        url__path=request.target.partition("?")[0],
     ) as span:
+        if route.led_by == "user":  # elsewhere the path may be all that it takes to get the bytes
+            span.set("url.path", request.target.partition("?")[0])
         if request.resends:
             span.set("http.request.resend_count", request.resends)
         with connecting(request.step, endpoint):

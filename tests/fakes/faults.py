@@ -65,7 +65,7 @@ def truncated(at_bytes: int) -> Fault:
 
 
 def stalled(at_bytes: int) -> Fault:
-    """Send `at_bytes` of the body and then nothing, with the connection open, until the registry closes."""
+    """Send `at_bytes` of the body and then nothing, with the connection open, until the client hangs up."""
 
     def fault(handler: Handler, answer: Answer) -> None:
         handler.send_response(answer.status)
@@ -75,8 +75,7 @@ def stalled(at_bytes: int) -> Fault:
         handler.end_headers()
         handler.wfile.write(answer.body[:at_bytes])
         handler.wfile.flush()
-        handler.server.registry.released.wait()
-        handler.close_connection = True
+        handler.wait_for_end()
 
     return fault
 
@@ -115,6 +114,35 @@ def trickling(chunk_bytes: int, pause_s: float) -> Fault:
     return fault
 
 
+def endless(content_type: str = "application/octet-stream") -> Fault:
+    """Send bytes of no stated length for as long as the client reads them."""
+
+    def fault(handler: Handler, answer: Answer) -> None:
+        handler.send_response(answer.status)
+        handler.send_header("Content-Type", content_type)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.close_connection = True
+        while handler.command == "GET" and not handler.server.registry.released.is_set():
+            handler.wfile.write(b"10000\r\n%s\r\n" % bytes(0x10000))
+
+    return fault
+
+
+def raw(data: bytes, *, again: bytes = b"", pause_s: float = 0.0) -> Fault:
+    """Send `data` in the place of an answer, and `again` after each pause for as long as the client waits."""
+
+    def fault(handler: Handler, answer: Answer) -> None:
+        handler.close_connection = True
+        handler.wfile.write(data)
+        handler.wfile.flush()
+        while again and not handler.server.registry.released.wait(pause_s):
+            handler.wfile.write(again)
+            handler.wfile.flush()
+
+    return fault
+
+
 def hang_up() -> Fault:
     """Close the connection without a word."""
 
@@ -125,11 +153,10 @@ def hang_up() -> Fault:
 
 
 def silent() -> Fault:
-    """Take the request and say nothing, with the connection open, until the registry closes."""
+    """Take the request and say nothing, with the connection open, until the client hangs up."""
 
     def fault(handler: Handler, answer: Answer) -> None:
-        handler.server.registry.released.wait()
-        handler.close_connection = True
+        handler.wait_for_end()
 
     return fault
 

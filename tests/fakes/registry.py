@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import http.server
 import re
+import select
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
@@ -80,12 +82,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             registry.pushed.keep(self.path, body)
             self.close_connection = True
             return
-        answer: Answer | None = registry.honest(self.path, headers, self.command, body)
-        fault = registry.fault_for(path)
-        if fault is not None and answer is not None:
-            answer = fault(self, answer)
-        if answer is not None:
-            self.send(answer)
+        with registry.answering():
+            answer: Answer | None = registry.honest(self.path, headers, self.command, body)
+            fault = registry.fault_for(path)
+            if fault is not None and answer is not None:
+                answer = fault(self, answer)
+            if answer is not None:
+                self.send(answer)
+
+    def wait_for_end(self) -> None:
+        """Say nothing more until the client hangs up or the registry closes; the connection ends then."""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+        while not self.server.registry.released.is_set() and not poll.poll(20):
+            pass
+        self.close_connection = True
 
     def send(self, answer: Answer) -> None:
         """Send `answer`; a body that is not as long as declared ends the connection."""
@@ -121,6 +132,7 @@ class FakeRegistry:
 
     Attributes:
         address: ``127.0.0.1:<port>``.
+        busy: how many requests it is answering now; one whose answer stalls counts until the client hangs up.
         pushed: what it was sent, and how it behaves towards those who send.
         released: set when the registry closes; stalled answers wait for it.
     """
@@ -131,6 +143,7 @@ class FakeRegistry:
         self._blobs: dict[str, Blob] = {}
         self._manifests: dict[tuple[str, str], Blob] = {}
         self._faults: list[tuple[re.Pattern[str], Fault, int]] = []
+        self.busy = 0
         self.released = threading.Event()
         self.pushed = Pushed()
         self._server = _Server(self)
@@ -173,6 +186,17 @@ class FakeRegistry:
         """Note a request."""
         with self._lock:
             self._requests.append(request)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request as being answered while the block runs."""
+        with self._lock:
+            self.busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.busy -= 1
 
     def fault_for(self, path: str) -> Fault | None:
         """Return the fault in the way of this request, counting it down."""

@@ -15,6 +15,7 @@ Scheme = Literal["http", "https"]
 
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
 _DEFAULT_PORTS: dict[Scheme, int] = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9._~%:-]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 
 
@@ -93,12 +94,13 @@ def redirected(step: str, current: Endpoint, target: str, location: str) -> tupl
     try:
         split = urlsplit(urljoin(f"{current}{target}", location))
         endpoint = endpoint_of_url(split)
-    except ValueError as error:
-        raise Unavailable(f"{step}: {current} redirects to no URL", cause=str(error)) from None
+    except ValueError:  # its text has parts of the URL in it
+        raise Unavailable(f"{step}: {current} redirects to no URL") from None
     new_target = (split.path or "/") + (f"?{split.query}" if split.query else "")
     if endpoint is None or not _TARGET.fullmatch(new_target):
-        # a query may be a signature, which is a credential
-        raise Unavailable(f"{step}: {current} redirects to no HTTP URL", cause=location.partition("?")[0][:200])
+        # a user name, a path and a query may each be a credential
+        shown = f"{split.scheme}://{split.hostname or ''}"[:200]
+        raise Unavailable(f"{step}: {current} redirects to no HTTP URL", cause=shown)
     if current.scheme == "https" and endpoint.scheme == "http":
         raise PermissionDenied(f"{step}: {current} redirects to plain HTTP", cause=str(endpoint))
     if split.username is not None:
@@ -107,12 +109,12 @@ def redirected(step: str, current: Endpoint, target: str, location: str) -> tupl
 
 
 def endpoint_of_url(split: SplitResult) -> Endpoint | None:
-    """Return the server of a URL, or None if it is not HTTP.
+    """Return the server of a URL, or None if it is not HTTP or its host has other characters than hosts have.
 
     Raises:
         ValueError: its port is no port.
     """
-    if not split.hostname:
+    if not split.hostname or not _HOST.fullmatch(split.hostname):
         return None
     if split.scheme == "http":
         return Endpoint("http", split.hostname, split.port or 80)

@@ -170,7 +170,7 @@ def _each(context: Context, act: Callable[[str], dict[str, Any]]) -> int:
             print(key)
         except HytheError as error:
             if first is not None:
-                print(f"error: {error.message}", file=sys.stderr)
+                print(f"error: {output.visible(error.message)}", file=sys.stderr)
             first = first or error
     if first is not None:
         raise first

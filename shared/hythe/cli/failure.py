@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from hythe.cli.output import visible
 from hythe.errors import HytheError, InvalidArgument
 
 _SHORT = 12
 
 
 def render(error: HytheError, elapsed_s: float, trace_id: str) -> str:
-    """Return the lines for stderr.
+    """Return the lines for stderr; control characters are shown, not obeyed: a registry or an image may have put them there.
 
     Args:
         elapsed_s: seconds since the command began.
@@ -16,16 +17,16 @@ def render(error: HytheError, elapsed_s: float, trace_id: str) -> str:
     """
     facts = [f"on {error.host}"] if error.host and error.host not in error.message else []
     facts += [f'in phase "{error.phase}"'] if error.phase else []
-    lines = [f"error: {error.message} ({', '.join([*facts, f'after {elapsed_s:.2f} s'])})"]
+    lines = [visible(f"error: {error.message} ({', '.join([*facts, f'after {elapsed_s:.2f} s'])})")]
     if error.cause:
         first, *rest = error.cause.strip().splitlines() or [""]
-        lines.append(f"  cause: {first}")
-        lines += [f"         {line}" for line in rest]
+        lines.append(f"  cause: {visible(first)}")
+        lines += [f"         {visible(line)}" for line in rest]
     known = "outcome unknown" if error.outcome == "unknown" else f"outcome known: {error.outcome}"
     lines.append(f"  tried: once; {known}")
     next_step = error.next_step or _next_step(error, trace_id)
     trace = f"     trace: {trace_id[:_SHORT]}  (hythe trace show {trace_id[:_SHORT]})" if trace_id else ""
-    lines.append(f"  next:  {next_step}{trace}")
+    lines.append(f"  next:  {visible(next_step)}{trace}")
     return "\n".join(lines)
 
 

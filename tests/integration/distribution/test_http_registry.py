@@ -422,8 +422,10 @@ def test_redirect_into_the_hosts_own_network_is_refused(
 ) -> None:
     """A registry cannot make this host ask its cloud's metadata service."""
     fake_registry.break_at(BLOB, faults.redirect(location))
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(PermissionDenied) as raised:
         fetch(client, source, image.layers[0])
+    assert raised.value.message.startswith(f"fetch {image.layers[0].digest} from {source}: connect to http://")
+    assert "hosts.toml" in raised.value.next_step
 
 
 def test_anonymous_token_is_fetched_once_and_used_again(

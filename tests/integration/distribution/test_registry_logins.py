@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hythe import tracing
-from hythe.errors import HytheError, InvalidArgument, PermissionDenied, Unauthenticated, Unavailable
+from hythe.errors import HytheError, InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.credentials import Credentials
 from hythe_distribution.hosts import Source
@@ -424,6 +424,19 @@ def test_no_secret_is_in_a_span_or_a_log(
     assert "token" in noted.names
     for secret in (*GOOD.secrets, *KEPT_TOKEN.secrets, *WRONG.secrets, "good:"):
         assert secret not in everything
+
+
+def test_place_that_a_redirect_leads_to_is_in_no_span(
+    client_of: Callable[..., HttpRegistry], source: Source, fake_registry: FakeRegistry, noted: _Noted
+) -> None:
+    """Who reads a trace cannot get the bytes from where a signed URL led: neither its path nor its query is noted."""
+    port = fake_registry.address.rpartition(":")[2]
+    fake_registry.break_at(MANIFEST, faults.redirect(f"http://localhost:{port}/signed/sesame?signature=sesame"))
+    with pytest.raises(NotFound):
+        client_of(None).manifest(source, "1", NEVER)
+    everything = " ".join(noted.said)
+    assert "localhost" in everything
+    assert "sesame" not in everything
 
 
 def test_sending_again_is_noted_on_the_span(

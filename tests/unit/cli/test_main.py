@@ -182,6 +182,15 @@ def test_error_shows_step_place_cause_outcome_next_step_and_trace() -> None:
     )
 
 
+def test_error_cannot_steer_the_terminal() -> None:
+    """What a registry put into an error is shown as it is spelt, and moves no cursor, colour or title."""
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e\r"
+    error = errors.NotFound(f"a{evil}", phase=evil, host=evil, cause=f"b{evil}\n  c{evil}", next_step=evil)
+    text = render(error, 0.1, "")
+    assert [line.isprintable() for line in text.splitlines()] == [True] * 5
+    assert "\\x1b[2J" in text
+
+
 def test_error_without_advice_still_says_what_to_do() -> None:
     """There is always a next step, and unknown is called unknown."""
     text = render(errors.DeadlineExceeded("ask runtime"), 1.8, "")

@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from hythe.errors import PermissionDenied
+from hythe_distribution.adapters.registry.paced import PacedAnswer
 from hythe_distribution.adapters.registry.trust import Contexts
 from hythe_distribution.hosts import Endpoint, may_be_led_to
 from hythe_distribution.mirrors import SYSTEM_TRUST, Trust
@@ -56,6 +57,8 @@ class Route:
 
 class Connection(http.client.HTTPConnection):
     """One connection along one route; used by one thread at a time."""
+
+    response_class = PacedAnswer
 
     def __init__(
         self,
@@ -117,6 +120,14 @@ class Connection(http.client.HTTPConnection):
                 sock.close()
                 failure = error
         raise failure
+
+    def getresponse(self) -> PacedAnswer:
+        """Return the answer, before its body; its headers come within the stall timeout.
+
+        Raises:
+            OSError, http.client.HTTPException: they don't, or are no HTTP.
+        """
+        return cast(PacedAnswer, super().getresponse())
 
     def _watch(self, sock: socket.socket) -> None:
         """Have `abort` wake whoever waits on `sock`."""

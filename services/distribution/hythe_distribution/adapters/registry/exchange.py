@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hythe import tracing
 from hythe_distribution.adapters.registry.connections import Connection, Pool, Route
+from hythe_distribution.adapters.registry.paced import PacedAnswer
 from hythe_distribution.adapters.registry.problems import connecting
 from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.cancellation import Cancellation
@@ -60,8 +61,9 @@ def exchange(pool: Pool, route: Route, request: Outgoing, cancellation: Cancella
         http__request__method=request.method,
         server__address=endpoint.host,
         server__port=endpoint.port,
-        url__path=request.target.partition("?")[0],
     ) as span:
+        if route.led_by == "user":  # elsewhere the path may be all that it takes to get the bytes
+            span.set("url.path", request.target.partition("?")[0])
         if request.resends:
             span.set("http.request.resend_count", request.resends)
         with connecting(request.step, endpoint):
@@ -101,7 +103,7 @@ def _send(pool: Pool, connection: Connection, request: Outgoing, cancellation: C
         raise
 
 
-def _raw_answer(connection: Connection, request: Outgoing) -> http.client.HTTPResponse:
+def _raw_answer(connection: Connection, request: Outgoing) -> PacedAnswer:
     try:
         connection.request(request.method, request.target, body=request.body, headers=dict(request.headers))
     except (BrokenPipeError, ConnectionResetError):

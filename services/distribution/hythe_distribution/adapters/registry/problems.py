@@ -33,9 +33,14 @@ def connecting(step: str, endpoint: Endpoint) -> Iterator[None]:
     Raises:
         Unavailable: no such host, no connection, broken, timed out, or not HTTP.
         FailedPrecondition: its certificate is not trusted.
+        PermissionDenied: a stranger leads to an address where it may not lead.
     """
     try:
         yield
+    except PermissionDenied as error:
+        raise PermissionDenied(
+            f"{step}: {error.message}", cause=error.cause, next_step="if it is right, name that server in a hosts.toml"
+        ) from None
     except ssl.SSLCertVerificationError as error:
         raise FailedPrecondition(
             f"{step}: the certificate of {endpoint} is not trusted",

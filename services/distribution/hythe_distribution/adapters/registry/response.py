@@ -10,6 +10,7 @@ from types import TracebackType
 
 from hythe.errors import InvalidArgument, Unavailable
 from hythe_distribution.adapters.registry.connections import Connection, Pool
+from hythe_distribution.adapters.registry.paced import PacedAnswer
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES, broken, stalled
 from hythe_distribution.credentials import without_secrets
 
@@ -28,7 +29,7 @@ class Response:
         step: str,
         pool: Pool,
         connection: Connection,
-        raw: http.client.HTTPResponse,
+        raw: PacedAnswer,
         *,
         is_head: bool,
         on_close: Callable[[], None],
@@ -88,9 +89,12 @@ class Response:
         self._waited_s, self._came = 0.0, 0
 
     def _read_some(self, buffer: memoryview) -> int:
+        self._raw.paced.begin()
         if self._remaining is None:
             # HTTPResponse.readinto would wait until the whole buffer is full
             data = self._raw.read1(len(buffer))
+            if len(data) > len(buffer):  # http.client takes a chunk of negative length for one of any length
+                raise http.client.HTTPException("a chunk has a negative length")
             buffer[: len(data)] = data
             return len(data)
         # What came with the headers lies in http.client's buffer; asked for more than its size, readinto1 would hand

@@ -1,4 +1,4 @@
-"""Archives as files: written whole or not at all, and read piece by piece, with a line on the terminal that counts."""
+"""Archives and blobs as files: written whole or not at all, and read piece by piece, with a line on the terminal that counts."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_all_platforms_of_an_image_are_brought(stack: Stack, registry: Registry)
 def test_private_image_needs_a_login_and_the_login_shows_nowhere(
     fresh_stack: Stack, private_registry: Registry
 ) -> None:
-    """A wrong password is refused, a right one is kept and used, and neither appears in a log, trace or event."""
+    """A wrong password is refused, a right one is used until the logout, and neither appears in a log, trace or event."""
     stack, host = fresh_stack, private_registry.address
     image, reference = busybox().build(), f"{host}/team/secret:1"
     layout = stack.base / "layout.tar"
@@ -176,6 +176,7 @@ def test_private_image_needs_a_login_and_the_login_shows_nowhere(
     pulled = stack.hythe("run", "--rm", reference, "echo", "in")
     assert (pulled.code, pulled.stdout) == (0, "in\n"), pulled.stderr
     assert stack.hythe("logout", host).code == 0
+    assert stack.hythe("pull", "--no-unpack", reference).code == 5, "what was got with the login is gone, too"
     traces = stack.hythe("trace", "ls", "--format", "json").stdout
     shown = "".join(
         stack.hythe("trace", "show", json.loads(line)["trace_id"], "--format", "json").stdout

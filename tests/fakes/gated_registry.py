@@ -145,6 +145,9 @@ class GatedRegistry:
         """See `hythe_distribution.registry.Registry.login`; everybody may log in."""
         return ""
 
+    def forget(self, host: str) -> None:
+        """See `hythe_distribution.registry.Registry.forget`; it has kept nothing."""
+
     def count(self, change: int) -> None:
         """Note that a download began or ended."""
         with self._lock:

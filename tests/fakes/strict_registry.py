@@ -25,6 +25,7 @@ class StrictRegistry(GatedRegistry):
         sparse: take indexes whose manifests are not here.
         refuses: raised in place of taking a blob.
         token: what a login gives.
+        forgotten: registries whose login was to be asked for anew, in order.
     """
 
     def __init__(self, *, open_gate: bool = True) -> None:
@@ -36,6 +37,7 @@ class StrictRegistry(GatedRegistry):
         self.sparse = False
         self.refuses: HytheError | None = None
         self.token = ""
+        self.forgotten: list[str] = []
         self._pushes = threading.Lock()
         self._about: dict[tuple[str, Digest], list[Descriptor]] = {}
 
@@ -118,6 +120,10 @@ class StrictRegistry(GatedRegistry):
         if password != "right":
             raise Unauthenticated(f"log in to {host}: the registry does not take this login")
         return self.token
+
+    def forget(self, host: str) -> None:
+        """See `hythe_distribution.registry.Registry.forget`."""
+        self.forgotten.append(host)
 
     def _count_push(self, change: int) -> None:
         with self._pushes:

@@ -36,6 +36,10 @@ class Source:
     def __str__(self) -> str:
         return f"{self.host}/{self.repository}"
 
+    def at(self, version: str) -> str:
+        """Return what people write for `version` in it, a tag or digest."""
+        return f"{self}@{version}" if ":" in version else f"{self}:{version}"
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

@@ -53,17 +53,20 @@ class Logins:
             )
             credentials = Credentials(username, "" if token else password, token)
             kept_in = await self._workers.run(None, self._store.keep, name, credentials)
+            self._registry.forget(name)
         return LoggedIn(name, kept_in)
 
     async def log_out(self, host: str) -> tuple[str, bool]:
-        """Forget the login for a registry; return the registry and whether there was one.
+        """Forget the login for a registry, and what it was given for it; return the registry and whether there was one.
 
         Raises:
             InvalidArgument: `host` is no registry.
             FailedPrecondition: the file or the helper cannot be used.
         """
         name = registry_host(host)
-        return name, await self._workers.run(None, self._store.forget, name)
+        had = await self._workers.run(None, self._store.forget, name)
+        self._registry.forget(name)
+        return name, had
 
 
 def registry_host(text: str) -> str:

@@ -168,3 +168,6 @@ class Registry(Protocol):
         Raises:
             Unauthenticated: it does not take them.
         """
+
+    def forget(self, host: str) -> None:
+        """Ask for a login anew with the next request to a registry, for the one that is kept was changed or removed."""

@@ -102,18 +102,14 @@ class Sender:
     ) -> PushOutcome:
         cancellation.check()
         teller.tell("checking", 0)
-        with tracing.span(
-            "push blob", oci__digest=str(blob.digest), oci__size_bytes=blob.size_bytes, registry__host=target.host
-        ) as span:
-            outcome = self._registry.push_blob(
-                target,
-                blob,
-                lambda offset: read(blob, offset, cancellation),
-                [name for name in mount_from(blob.digest) if name != target.repository],
-                cancellation,
-                lambda done_bytes: teller.tell("pushing", done_bytes),
-            )
-            span.set("registry.outcome", outcome)
+        outcome = self._registry.push_blob(
+            target,
+            blob,
+            lambda offset: read(blob, offset, cancellation),
+            [name for name in mount_from(blob.digest) if name != target.repository],
+            cancellation,
+            lambda done_bytes: teller.tell("pushing", done_bytes),
+        )
         teller.tell(outcome, blob.size_bytes)
         return outcome
 

@@ -60,6 +60,13 @@ async def test_logout_forgets_and_says_whether_there_was_something(desk: Desk) -
     assert await desk.logins.log_out("docker.io") == ("docker.io", False)
 
 
+async def test_changed_login_is_asked_for_anew(desk: Desk) -> None:
+    """What was got with a login is used no longer than the login is kept."""
+    await desk.logins.log_in("registry.example", "me", "right", False)
+    await desk.logins.log_out("registry.example")
+    assert desk.registry.forgotten == ["registry.example", "registry.example"]
+
+
 @pytest.mark.parametrize(
     ("text", "host"),
     [

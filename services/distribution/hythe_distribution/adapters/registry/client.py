@@ -87,7 +87,7 @@ class HttpRegistry:
 
     def head(self, source: Source, version: str, cancellation: Cancellation) -> Descriptor | None:
         """See `hythe_distribution.registry.Registry.head`; any answer but a good one is left to the GET to explain."""
-        step = f"resolve {_name(source, version)}"
+        step = f"resolve {source.at(version)}"
         with self._asking.ask(
             step,
             "HEAD",
@@ -110,7 +110,7 @@ class HttpRegistry:
 
     def manifest(self, source: Source, version: str, cancellation: Cancellation) -> Document:
         """See `hythe_distribution.registry.Registry.manifest`."""
-        step = f"resolve {_name(source, version)}"
+        step = f"resolve {source.at(version)}"
         with self._asking.ask(
             step,
             "GET",
@@ -199,12 +199,10 @@ class HttpRegistry:
             InvalidArgument: `host` is no registry's name, or the user name cannot be sent.
         """
         source = Source(_checked_host(host), "", plain_http)
-        refresh = sign_in(self._asking, self._logins, source, Credentials(username, password), cancellation)
-        self.forget(host)
-        return refresh
+        return sign_in(self._asking, self._logins, source, Credentials(username, password), cancellation)
 
     def forget(self, host: str) -> None:
-        """Look the login for a registry up anew with the next request; to be called when it was changed or removed."""
+        """See `hythe_distribution.registry.Registry.forget`."""
         self._logins.forget(host)
 
 
@@ -217,7 +215,3 @@ def _checked_host(host: str) -> str:
 def _capability(version: str) -> Capability:
     """A digest vouches for itself wherever it comes from; what a tag means must be asked where that is known."""
     return "pull" if ":" in version else "resolve"
-
-
-def _name(source: Source, version: str) -> str:
-    return f"{source}@{version}" if ":" in version else f"{source}:{version}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from hythe.digest import Digest, parse_digest
-from hythe.errors import DataLoss, HytheError, InvalidArgument
+from hythe.digest import Digest
+from hythe.errors import DataLoss, HytheError
 from hythe_distribution.adapters.registry.asking import Asking
+from hythe_distribution.adapters.registry.bodies import stated_digest
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES, Kind, refusal
 from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.cancellation import Cancellation
@@ -121,16 +122,10 @@ def check_digest(step: str, response: Response, expected: Digest) -> None:
     """Return if the registry states the digest `expected`, none, or one in another algorithm than sha256.
 
     Raises:
-        DataLoss: it states another.
+        DataLoss: it states another, or one that is none.
 
     Spec: OCI distribution-spec, "Pulling manifests": Docker-Content-Digest.
     """
-    stated = response.header("Docker-Content-Digest").strip()
-    if not stated.startswith("sha256:"):
-        return
-    try:
-        if parse_digest(stated) == expected:
-            return
-    except InvalidArgument as error:
-        raise DataLoss(f"{step}: {response.endpoint} states a digest that is none", cause=error.message) from None
-    raise DataLoss(f"{step}: {response.endpoint} says that it has {stated} instead")
+    stated = stated_digest(step, response)
+    if stated not in (None, expected):
+        raise DataLoss(f"{step}: {response.endpoint} says that it has {stated} instead")

@@ -106,8 +106,7 @@ def push_manifest(
         Conflict: others kept overwriting the referrers tag; the manifest itself is there.
     """
     digest = digest_of(raw)
-    name = f"{source}@{version}" if ":" in version else f"{source}:{version}"
-    talk = Conversation(asking, f"push manifest {name}", source, cancellation)
+    talk = Conversation(asking, f"push manifest {source.at(version)}", source, cancellation)
     with tracing.span("push manifest", oci__manifest__digest=str(digest), oci__size_bytes=len(raw)) as span:
         headers = {"Content-Type": media_type}
         with talk.ask("PUT", f"manifests/{version}", headers=headers, body=raw, repeatable=True) as response:

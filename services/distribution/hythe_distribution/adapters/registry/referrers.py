@@ -11,6 +11,7 @@ from hythe.errors import PermissionDenied, ResourceExhausted
 from hythe.oci import Descriptor, media_types, parse_descriptor
 from hythe.oci.fields import MAX_DOCUMENT_BYTES, MAX_ITEMS
 from hythe_distribution.adapters.registry.asking import Asking
+from hythe_distribution.adapters.registry.bodies import media_type_of
 from hythe_distribution.adapters.registry.conversation import require_status
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES
 from hythe_distribution.adapters.registry.referrers_tag import read_index, referrers_tag
@@ -119,7 +120,7 @@ class _Search:
             response.read_front(MAX_PROBLEM_BYTES)
             return False
         require_status(self._step, response, (200,), "image")
-        return response.header("Content-Type").partition(";")[0].strip().lower() == media_types.OCI_INDEX
+        return media_type_of(response) == media_types.OCI_INDEX
 
     def _add(self, response: Response) -> None:
         """Take in what is of the type asked for; a registry that says that it has filtered is believed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
@@ -12,7 +11,6 @@ from hythe_distribution.adapters.registry.conversation import Conversation, chec
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES, refusal, registry_text
 from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.adapters.registry.upload_session import UPLOADS, Session, abandon, opened, range_end
-from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Endpoint
 
 CHUNK_BYTES = 8 << 20
@@ -277,16 +275,3 @@ def _breaking() -> Iterator[None]:
         yield
     except Unavailable as error:
         raise _Break(error, lost=False) from error
-
-
-def pause(cancellation: Cancellation, seconds: float) -> None:
-    """Wait, but not when cancelled.
-
-    Raises:
-        Cancelled: the order came.
-    """
-    woken = threading.Event()
-    forget = cancellation.on_cancel(woken.set)
-    woken.wait(seconds)
-    forget()
-    cancellation.check()

@@ -137,7 +137,7 @@ class Copier:
 
         def mount_from(digest: Digest) -> Sequence[str]:
             own = (source.repository,) if source.host == target.host else ()
-            known = repositories_in(self._publisher.labels_now(namespace, digest), target.host)
+            known = repositories_in(self._publisher.labels(namespace, digest), target.host)
             return tuple(dict.fromkeys((*own, *known)))
 
         return await self._sender.send(target, tree, version, read, mount_from, watch)

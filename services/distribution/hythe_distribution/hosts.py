@@ -9,11 +9,13 @@ from typing import Literal
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hythe.errors import PermissionDenied, Unavailable
-from hythe.reference import Reference
+from hythe.reference import DEFAULT_HOST, Reference
 
 Scheme = Literal["http", "https"]
 
-_API_HOSTS = {"docker.io": "registry-1.docker.io"}
+_API_HOSTS = {DEFAULT_HOST: "registry-1.docker.io"}
+DOCKER_HUB = frozenset((DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"))
+"""All names under which Docker Hub is reached."""
 _DEFAULT_PORTS: dict[Scheme, int] = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._~%:-]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")

@@ -9,10 +9,11 @@ from hythe.errors import InvalidArgument
 from hythe.reference import DEFAULT_HOST, parse_reference
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.credentials import Credentials, CredentialStore
+from hythe_distribution.hosts import DOCKER_HUB
 from hythe_distribution.registry import Registry
 from hythe_distribution.workers import Workers
 
-_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_ALIASES = DOCKER_HUB | {"registry.hub.docker.com"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def registry_host(text: str) -> str:
         raise InvalidArgument("log in: a registry is named without a user", next_step="write host[:port]")
     if not host and not text.strip():
         return DEFAULT_HOST
-    if host == DEFAULT_HOST or host in _ALIASES:
+    if host in _ALIASES:
         return DEFAULT_HOST
     try:
         named = parse_reference(f"{host}/name").host

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from hythe_distribution.hosts import Endpoint, Source, endpoint_of
+from hythe.reference import DEFAULT_HOST
+from hythe_distribution.hosts import DOCKER_HUB, Endpoint, Source, endpoint_of
 
 Capability = Literal["pull", "resolve", "push"]
 ALL_CAPABILITIES: frozenset[Capability] = frozenset(("pull", "resolve", "push"))
 API = "/v2"
-_DOCKER_HUB = frozenset(("registry-1.docker.io", "index.docker.io"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ def _server(source: Source, entry: Entry) -> Server:
 
 def login_name(endpoint: Endpoint) -> str:
     """Return the name under which logins for a server are kept: ``host[:port]``, ``docker.io`` for Docker Hub's."""
-    if endpoint.host in _DOCKER_HUB:
-        return "docker.io"
+    if endpoint.host in DOCKER_HUB:
+        return DEFAULT_HOST
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     default = 443 if endpoint.scheme == "https" else 80
     return host if endpoint.port == default else f"{host}:{endpoint.port}"

@@ -36,19 +36,15 @@ class Publisher:
         """
         return await self._workers.run(None, self._publish_all, namespace, brought)
 
-    async def labels(self, namespace: str, digest: Digest) -> Mapping[str, str]:
-        """Return the labels of a blob, none where the namespace doesn't see it."""
-        return await self._workers.run(None, self.labels_now, namespace, digest)
-
-    def labels_now(self, namespace: str, digest: Digest) -> Mapping[str, str]:
-        """As `labels`; blocks."""
+    def labels(self, namespace: str, digest: Digest) -> Mapping[str, str]:
+        """Return the labels of a blob, none where the namespace doesn't see it; blocks."""
         try:
             return self._records.get(namespace, digest).labels
         except NotFound:
             return {}
 
     def _publish_all(self, namespace: str, brought: Sequence[Brought]) -> bool:
-        blobs = publications(brought, lambda digest: self.labels_now(namespace, digest))
+        blobs = publications(brought, lambda digest: self.labels(namespace, digest))
         try:
             self._publish(namespace, blobs)
         except NotFound:

@@ -145,7 +145,7 @@ class Pusher:
             yield chunk
 
     def _mount_from(self, namespace: str, target: Source, digest: Digest) -> tuple[str, ...]:
-        return repositories_in(self._publisher.labels_now(namespace, digest), target.host)
+        return repositories_in(self._publisher.labels(namespace, digest), target.host)
 
     def _plan(self, namespace: str, root: Digest, order: Order) -> _Plan:
         shelf = _Shelf(self._content)
@@ -178,7 +178,7 @@ class Pusher:
         found = {
             digest: None
             for node in tree.nodes
-            for digest in referrers_in(self._publisher.labels_now(namespace, node.descriptor.digest))
+            for digest in referrers_in(self._publisher.labels(namespace, node.descriptor.digest))
         }
         trees = []
         for digest in found:

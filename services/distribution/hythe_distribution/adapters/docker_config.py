@@ -11,14 +11,14 @@ from typing import Any
 
 from hythe.durable import write_atomic
 from hythe.errors import FailedPrecondition
+from hythe.reference import DEFAULT_HOST
 from hythe_distribution.adapters.credential_helper import TIMEOUT_S, CredentialHelper
 from hythe_distribution.credentials import Credentials
+from hythe_distribution.hosts import DOCKER_HUB
 
 MAX_FILE_BYTES = 4 << 20
 
-_HUB = "docker.io"
 _HUB_KEY = "https://index.docker.io/v1/"
-_HUB_NAMES = frozenset((_HUB, "index.docker.io", "registry-1.docker.io"))
 
 _Config = dict[str, Any]
 
@@ -159,10 +159,10 @@ class DockerConfig:
 
 def _key(host: str) -> str:
     """Return the key under which Docker keeps the login of a registry."""
-    return _HUB_KEY if host == _HUB else host
+    return _HUB_KEY if host == DEFAULT_HOST else host
 
 
 def _matches(key: str, host: str) -> bool:
     """Tell whether a key of the file is about the registry `host`: with or without scheme and path, as Docker matches."""
     name = key.removeprefix("https://").removeprefix("http://").partition("/")[0].lower()
-    return name in _HUB_NAMES if host == _HUB else name == host.lower()
+    return name in DOCKER_HUB if host == DEFAULT_HOST else name == host.lower()

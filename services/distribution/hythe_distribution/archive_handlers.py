@@ -110,11 +110,12 @@ class ArchiveHandlers:
         order = self._imports.take(request.name)
         tracing.namespace.set(order.namespace)
         stream = cast(BinaryIO, io.BufferedReader(request.body, READ_BYTES))
-        imported = import_archive(stream, self._content, order.options)
+        with self._library.hold([None]):  # a blob that is here already stays, whoever else deletes it meanwhile
+            imported = import_archive(stream, self._content, order.options)
+            self._library.publish(order.namespace, imported.publications)
         request.answer(200, self._registered(order.namespace, imported).model_dump_json().encode())
 
     def _registered(self, namespace: str, imported: Imported) -> wire.ImageImported:
-        self._library.publish(namespace, imported.publications)
         listing = self._catalogue.listing
         images = [
             summary_message(self._await(listing.register(namespace, image.reference, image.target)))

@@ -10,9 +10,8 @@ from hythe.errors import DataLoss, HytheError, InvalidArgument, NotFound
 from hythe.oci import Descriptor, ImageConfig, Index, Manifest, Platform, default_platform
 from hythe.oci.media_types import CONFIG_TYPES, DOCUMENT_TYPES
 from hythe.oci.platform import preference
-from hythe.ports.content import Content
 from hythe_distribution.parsed import Documents
-from hythe_distribution.presence import Presence, asked
+from hythe_distribution.presence import Presence
 from hythe_distribution.tree import MAX_DOCUMENTS, MAX_NESTED_INDEXES
 
 MAX_LABELS_BYTES = 64 << 10
@@ -227,11 +226,6 @@ def summarise(image: Image) -> ImageContent:
         tuple(dict.fromkeys(_short(str(platform)) for platform in here)),
         _bounded(config.labels) if config else {},
     )
-
-
-def describe(content: Content, root: Digest) -> ImageContent:
-    """Return what is here of the image of that root, in a few words; blocks on reads of its documents."""
-    return summarise(read_image(Documents(content), asked(content), Descriptor("", root, 0)))
 
 
 def readable(step: str, variant: Variant) -> tuple[Manifest, ImageConfig]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hythe.errors import NotFound
 from hythe.oci import Descriptor
 from hythe.reference import Reference
 from hythe_distribution.images import ImageContent, summarise
@@ -56,22 +55,6 @@ class Listing:
         listed = await self._describe(names)
         whole = _within(listed)
         return ListPage(tuple(listed[:whole]), page.next if whole == len(listed) else listed[whole - 1].name.reference)
-
-    async def one(self, namespace: str, reference: Reference) -> ListedImage:
-        """Return one image by its very name.
-
-        Raises:
-            NotFound: there is no such name (details ``kind=image``).
-            Unavailable: metadata is away.
-        """
-        record = await self._naming.record(namespace, reference)
-        if record is None:
-            raise NotFound(
-                f"find image {reference}: no such image in namespace {namespace}",
-                next_step=f"`hythe pull {reference.familiar}`, or `hythe images`",
-                details={"kind": "image", "reference": str(reference)},
-            )
-        return (await self._describe([record]))[0]
 
     async def tag(self, namespace: str, text: str, target: Reference) -> ListedImage:
         """Point the name `target` at the image that `text` means, wherever it pointed before.

@@ -39,8 +39,11 @@ class Library:
         """
         return NamespaceStore(check_namespace(namespace), self._content, self._records, self._retention, self._writers)
 
-    def hold(self, digests: Iterable[Digest]) -> AbstractContextManager[None]:
-        """Keep the bytes of `digests` while a block runs, for who will publish them; leaving it may block."""
+    def hold(self, digests: Iterable[Digest | None]) -> AbstractContextManager[None]:
+        """Keep the bytes of `digests` while a block runs, for who will publish them; leaving it may block.
+
+        None keeps all bytes, for who doesn't know yet which he will have.
+        """
         return self._retention.hold(digests)
 
     def publish(self, namespace: str, blobs: Iterable[Publication]) -> None:

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 
 from hythe.digest import Digest, parse_digest
 from hythe.oci import Descriptor, default_platform
+from hythe.ports.content import Content
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.catalogue import Catalogue, catalogue
+from hythe_distribution.images import ImageContent, read_image, summarise
 from hythe_distribution.names import Naming
+from hythe_distribution.parsed import Documents
+from hythe_distribution.presence import asked
 from hythe_distribution.workers import Workers
 from scripts.lab.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Blob, Image, Index, encode
 from tests.fakes.names import MemoryNames
@@ -102,3 +106,8 @@ def image_from(config: Blob, layers: Sequence[Blob], architecture: str = "") -> 
 def noise(size_bytes: int = 100) -> bytes:
     """Return bytes that no other layer has."""
     return os.urandom(size_bytes)
+
+
+def describe(content: Content, root: Digest) -> ImageContent:
+    """Return what is here of the image of that root, in a few words."""
+    return summarise(read_image(Documents(content), asked(content), Descriptor("", root, 0)))

@@ -11,7 +11,7 @@ from hythe.digest import Digest, parse_digest
 from hythe.errors import DataLoss, InvalidArgument, NotFound
 from hythe.oci import default_platform, parse_platform
 from hythe_distribution.adapters.memory_store import MemoryContent
-from hythe_distribution.images import Image, ImageContent, choose, describe, read_image, summarise
+from hythe_distribution.images import Image, ImageContent, choose, read_image, summarise
 from hythe_distribution.parsed import Documents
 from hythe_distribution.presence import asked, seen
 from hythe_distribution.tree import MAX_DOCUMENTS
@@ -20,6 +20,7 @@ from tests.unit.distribution.catalogue_bench import (
     OTHER_ARCHITECTURE,
     Bench,
     bench,
+    describe,
     image_from,
     image_of,
     noise,

@@ -98,3 +98,13 @@ def test_bytes_that_nobody_deleted_stay_when_they_are_let_go(library: Library, c
     with library.hold([DIGEST]):
         pass
     assert kept(content) == [DIGEST]
+
+
+def test_all_bytes_stay_for_who_does_not_know_yet_which_to_publish(library: Library, content: MemoryContent) -> None:
+    """An archive that comes in can rely on every blob that was here when it began."""
+    library.publish("one", [BLOB])
+    with library.hold([None]):
+        library.of("one").delete(DIGEST)
+        assert kept(content) == [DIGEST]
+        library.publish("two", [BLOB])
+    assert b"".join(library.of("two").read(DIGEST)) == DATA

@@ -230,12 +230,12 @@ async def test_tag_of_nothing_is_not_found(on: Bench) -> None:
     assert on.records.names() == {}
 
 
-async def test_one_image_is_listed_by_its_name(on: Bench) -> None:
-    """A name gives its line of the list, and an unknown one says how to get the image."""
+async def test_unknown_name_says_how_to_get_the_image(on: Bench) -> None:
+    """A name gives its image, and an unknown one says how to get one."""
     root = on.have(image_of([noise()]), APP)
-    assert (await on.catalogue.listing.one("default", parse_reference(APP))).name.digest == root
+    assert await find(on, APP) == (APP, str(root))
     with pytest.raises(NotFound) as raised:
-        await on.catalogue.listing.one("default", parse_reference(OTHER))
+        await find(on, OTHER)
     assert "hythe pull" in raised.value.next_step
 
 

@@ -18,7 +18,6 @@ from hythe_distribution.adapters.records_memory import MemoryRecords
 from hythe_distribution.bringing import Bringer
 from hythe_distribution.fetcher import BlobProgress, Fetcher
 from hythe_distribution.hosts import source_of
-from hythe_distribution.images import describe
 from hythe_distribution.namespace_store import Library
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import Puller, Wish
@@ -31,6 +30,7 @@ from tests.fakes.fetching import RULES, Counts
 from tests.fakes.gated_registry import GatedRegistry
 from tests.fakes.names import Names
 from tests.fixtures.waiting import eventually_async
+from tests.unit.distribution.catalogue_bench import describe
 
 REFERENCE = parse_reference("registry.example/app:1")
 SOURCE = source_of(REFERENCE, False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -26,8 +25,6 @@ from hythe.wire.agent import (
 from hythe.wire.base import Empty
 from hythe.wire.bundle import ImageUnpack, ImageUnpacked
 from hythe.wire.distribution import ImagePull, ImagePulled, LayerProgress, PullProgress
-
-ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
 
 class Agents:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hythe import tracing
 from hythe.digest import Digest
-from hythe.errors import DataLoss, InvalidArgument, NotFound
+from hythe.errors import DataLoss, InvalidArgument
 from hythe.oci import (
     Descriptor,
     ImageConfig,
@@ -18,7 +18,7 @@ from hythe.oci import (
     layers_with_diff_ids,
     parse_document,
 )
-from hythe.oci.platform import preference
+from hythe.oci.platform import preference, require_runs
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.cancellation import Cancellation
@@ -120,7 +120,7 @@ class Resolver:
             if not images:
                 raise InvalidArgument(f"resolve {reference}: no container image is in the index")
             if isinstance(root, Manifest) and not all_platforms:
-                _check_platform(reference, images[0], wanted)
+                require_runs(f"resolve {reference}", images[0].config.platform, wanted)
             await self._workers.run(None, self._keep, tree, images)
             return Resolved(reference, root.descriptor, images, _chosen(images, wanted), tree)
 
@@ -258,13 +258,3 @@ def _chosen(images: Sequence[PlatformImage], wanted: Platform) -> PlatformImage:
             if image.platform.matches(platform):
                 return image
     return images[0]
-
-
-def _check_platform(reference: Reference, image: PlatformImage, wanted: Platform) -> None:
-    found = image.config.platform
-    if found.architecture and not found.runs_on(wanted):
-        raise NotFound(
-            f"resolve {reference}: the image is for {found}, not for {wanted}",
-            next_step=f"choose --platform {found}, or an image for {wanted}",
-            details={"kind": "platform"},
-        )

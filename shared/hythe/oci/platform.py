@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from hythe.errors import InvalidArgument
+from hythe.errors import InvalidArgument, NotFound
 
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ARCHITECTURES = {
@@ -94,6 +94,20 @@ def default_platform() -> Platform:
     """Return the platform of this host, from uname."""
     uname = os.uname()
     return normalised(uname.sysname, uname.machine)
+
+
+def require_runs(step: str, found: Platform, wanted: Platform) -> None:
+    """Return if an image whose config says `found` runs on `wanted`; one that says nothing is believed to.
+
+    Raises:
+        NotFound: it doesn't (details ``kind=platform``).
+    """
+    if found.architecture and not found.runs_on(wanted):
+        raise NotFound(
+            f"{step}: the image is for {found}, not for {wanted}",
+            next_step=f"choose --platform {found}, or an image for {wanted}",
+            details={"kind": "platform"},
+        )
 
 
 def preference(wanted: Platform) -> tuple[Platform, ...]:

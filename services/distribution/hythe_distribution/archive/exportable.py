@@ -10,6 +10,7 @@ from hythe.digest import Digest
 from hythe.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from hythe.oci import Descriptor, Index, Manifest, Platform, default_platform, parse_config, parse_document, select
 from hythe.oci.media_types import CONFIG_TYPES, DOCUMENT_TYPES, INDEX_TYPES
+from hythe.oci.platform import require_runs
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.archive.roots import plain
@@ -168,9 +169,4 @@ class _Planner:
         if wanted is None:
             return
         found = parse_config(stored_document(self._content, manifest.config.digest)).platform
-        if found.architecture and not found.runs_on(wanted):
-            raise NotFound(
-                f"{self._what}: the image is for {found}, not for {wanted}",
-                next_step=f"choose --platform {found}, or an image for {wanted}",
-                details={"kind": "platform"},
-            )
+        require_runs(self._what, found, wanted)

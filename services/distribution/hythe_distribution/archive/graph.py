@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hythe.digest import Digest
-from hythe.errors import DataLoss, InvalidArgument, NotFound
+from hythe.errors import DataLoss, InvalidArgument
 from hythe.oci import Descriptor, Index, Manifest, Platform, layers_with_diff_ids, parse_config, parse_document, select
 from hythe.oci.media_types import CONFIG_TYPES, DOCUMENT_TYPES, LAYER_COMPRESSION, MANIFEST_TYPES
+from hythe.oci.platform import require_runs
 from hythe.ports.content import Content
 from hythe_distribution.archive.storing import stored_document
 from hythe_distribution.image_labels import child_labels
@@ -154,12 +155,7 @@ class Walk:
         if manifest.config.media_type not in CONFIG_TYPES or not self._has(manifest.config):
             return
         found = parse_config(stored_document(self._content, manifest.config.digest)).platform
-        if found.architecture and not found.runs_on(wanted):
-            raise NotFound(
-                f"import archive: the image is for {found}, not for {wanted}",
-                next_step=f"choose --platform {found}, or an image for {wanted}",
-                details={"kind": "platform"},
-            )
+        require_runs("import archive", found, wanted)
 
     def _has(self, blob: Descriptor) -> bool:
         size_bytes = self._sizes.get(blob.digest)

@@ -191,7 +191,8 @@ class ContentHandlers:
 
     async def ingest_abort(self, context: Context, request: wire.IngestAbort) -> Empty:
         """Answer ``ingest.abort``."""
-        await self._workers.run(None, self._library.of(context.namespace).abort, request.reference)
+        content = self._library.of(context.namespace)
+        await self._workers.run(None, self._sessions.abort, content, request.reference)
         return Empty()
 
 

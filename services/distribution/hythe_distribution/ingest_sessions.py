@@ -109,6 +109,15 @@ class IngestSessions:
         except NotFound:
             pass
 
+    def abort(self, content: NamespaceContent, reference: str) -> None:
+        """Remove an ingest, also one whose writer has not been heard of.
+
+        Raises:
+            HytheError: see `NamespaceContent.abort`.
+        """
+        self.sweep()
+        content.abort(reference)
+
     def sweep(self) -> None:
         """Let go of the sessions whose writer has not been heard of."""
         limit = self._clock() - IDLE_S
@@ -144,7 +153,9 @@ class IngestSessions:
     def _held(self, session_id: str, namespace: str | None) -> Iterator[_Session]:
         session = self._find(session_id, namespace)
         if not session.lock.acquire(blocking=False):
-            raise Unavailable(f"write {session.reference}: another request is writing to it")
+            raise Unavailable(
+                f"write {session.reference}: another request is writing to it", next_step="try again in a moment"
+            )
         try:
             self._find(session_id, namespace)  # it may have ended while this one took hold of it
             yield session

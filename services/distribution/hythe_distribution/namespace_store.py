@@ -107,7 +107,7 @@ class NamespaceStore:
         if expected is not None and self._sees(expected):
             raise already_exists(self._namespace, expected)
         with ExitStack() as undo:
-            release = self._writers.hold(raw_reference)
+            release = self._writers.hold(raw_reference, f"open ingest {reference}")
             undo.callback(release)
             shared = None if expected is None else self._share(reference, expected, total_bytes, release)
             ingest: NamespaceIngest
@@ -136,7 +136,7 @@ class NamespaceStore:
 
     def abort(self, reference: str) -> None:
         """See `hythe.ports.namespace_content.NamespaceContent.abort`."""
-        release = self._writers.hold(self._raw(reference))
+        release = self._writers.hold(self._raw(reference), f"abort ingest {reference}")
         try:
             self._content.abort(self._raw(reference))
         finally:
@@ -193,15 +193,18 @@ class _Writers:
         self._lock = threading.Lock()
         self._held: dict[str, IngestStatus | None] = {}
 
-    def hold(self, reference: str) -> Callable[[], None]:
-        """Become the writer of an ingest, and return how to let go of it (safe to repeat).
+    def hold(self, reference: str, step: str) -> Callable[[], None]:
+        """Become the writer of an ingest, and return how to let go of it (safe to repeat); `step` is for the error.
 
         Raises:
             Unavailable: it has one.
         """
         with self._lock:
             if reference in self._held:
-                raise Unavailable(f"open ingest {reference}: another writer holds it")
+                raise Unavailable(
+                    f"{step}: another writer holds it",
+                    next_step="wait until it is done, or for 10 s after it was killed: `hythe content active` shows how far it is",
+                )
             self._held[reference] = None
         pending = [reference]
 

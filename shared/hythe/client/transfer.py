@@ -160,7 +160,10 @@ def _refusal(step: str, response: http.client.HTTPResponse, data: bytes) -> Hyth
     if data.startswith(b"{"):
         return decode(data)
     return Unavailable(
-        f"{step}: the store answers {response.status} {response.reason}", service=SERVICE, outcome="failed"
+        f"{step}: the store answers {response.status} {response.reason}",
+        service=SERVICE,
+        outcome="failed",
+        next_step="try again: an address is good for a short while only",
     )
 
 

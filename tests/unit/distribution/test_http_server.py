@@ -324,3 +324,17 @@ def test_session_that_is_not_heard_of_lets_go_of_its_ingest() -> None:
     sessions.sweep()
     with namespace.open_ingest("mine", resume=True) as ingest:
         assert ingest.offset == 4
+
+
+def test_ingest_of_a_writer_that_vanished_can_be_removed() -> None:
+    """What a killed writer has left is not there for ever, and one that writes is not disturbed."""
+    now = [0.0]
+    sessions = IngestSessions(lambda: now[0])
+    namespace = Library(MemoryContent(), MemoryRecords()).of("default")
+    session, _ = sessions.open(namespace, "default", "mine", total_bytes=None, expected=None, resume=False)
+    sessions.write(session, 0, iter([b"some"]))
+    with pytest.raises(Unavailable):
+        sessions.abort(namespace, "mine")
+    now[0] = 11.0
+    sessions.abort(namespace, "mine")
+    assert list(namespace.ingests()) == []

@@ -203,7 +203,7 @@ class _Writers:
             if reference in self._held:
                 raise Unavailable(
                     f"{step}: another writer holds it",
-                    next_step="wait until it is done, or for 10 s after it was killed: `hythe content active` shows how far it is",
+                    next_step="wait until it is done, or 10 s after it was killed; `hythe content active` shows how far it is",
                 )
             self._held[reference] = None
         pending = [reference]

@@ -38,8 +38,8 @@ bench: ## time `hythe run`, a bus call and the idle stack beside bare conmon + r
 	@scripts/setup run
 	@$(PYTHON) -m bench $(ARGS)
 
-bench-fetch: ## time fetching the dev image into content beside containerd, skopeo and the floor
-	@scripts/setup run
+bench-fetch: ## time `hythe pull --no-unpack` beside containerd and skopeo, and watch memory and downloads
+	@scripts/setup bench-fetch
 	@$(PYTHON) -m bench.content_fetch $(ARGS)
 
 fresh-test: ## prove the set-up: a clone inside a bare Debian runs `make demo`

@@ -1,213 +1,275 @@
-"""``python -m bench.content_fetch``: the ``dev`` image from a registry into content, not unpacked, beside its peers.
+"""``python -m bench.content_fetch``: fetching an image into content, not unpacked, beside containerd, skopeo and docker.
 
-The registry is a real docker-registry on loopback. Each run has a fresh file system, and all are interleaved (A B C A B C …).
-Hythe is asked over its bus, and everything is durable when it answers; so it is with containerd. skopeo makes nothing
-durable, and docker unpacks as well. Then, not timed: the most memory that the distribution service has during a fetch, and
-how often each blob is sent for ten pulls at once.
+A real docker-registry on loopback has the ``dev`` image. Everyone fetches it into a fresh ext4, interleaved
+(A B C A B C …), after one round that does not count; daemons run before the clock does, and the whole command is timed.
+The floor is ``http.client`` in three threads with sha256 and fsync, in a process that runs already. `docker pull` unpacks as
+well, so it is told where docker is installed, but there is no target beside it.
+
+Then, not timed: where the time of a pull goes, by its trace; the most memory that the distribution service has during one
+pull and during ten at once, and with ``--large`` for an image with one layer of 1 GiB; and how many bytes of each blob the
+registry sends for ten pulls at once into an empty store. A large blob may come in parts, so bytes are counted, not requests.
+
+``make bench-fetch`` installs what is missing. Root is needed for the file systems.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
-import subprocess
+import os
+import signal
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
-from bench.disks import fresh_disk
-from bench.fetch import bare
-from bench.peers import Containerd, Dockerd
+from bench.fetch_floor import bare
+from bench.memory import Memory, memory_during
+from bench.peers import Containerd, Dockerd, Skopeo
 from bench.report import Series, Verdict, save, show
-from bench.stack import connect
-from hythe.client.sync_bus import SyncBus
-from hythe.subjects import rpc
+from bench.sent import Sent, sent_since
+from bench.stack import median_by_step, pid_of, traced
 from scripts.lab.dev_image import dev_image
-from scripts.lab.images import Image
+from scripts.lab.disks import fresh_disk
+from scripts.lab.images import Image, ImageBuilder
 from scripts.lab.registry import Registry
-from scripts.lab.stack import Stack
+from scripts.lab.stack import Stack, StackFailed
 
 OUT = Path(__file__).parent / "out"
-HYTHE = "hythe, image.pull of the service"
+PULL = ("pull", "--no-unpack")
+HYTHE = "hythe pull --no-unpack"
 CTR = "ctr content fetch"
 SKOPEO = "skopeo copy to a directory"
 DOCKER = "docker pull (unpacks as well)"
-FLOOR = "http.client, sha256, fsync; 3 threads"
+FLOOR = "http.client, sha256, fsync, 3 threads"
+FLOOR_THREADS = 3
+CTR_TARGET = 0.5
+MEMORY_TARGET_MB = 150.0
+SENT_TARGET = 1.05
 PULLS_AT_ONCE = 10
-SAMPLE_S = 0.005
-MIB = 1 << 20
+TRACED_PULLS = 3
+DISK_BYTES = 4 << 30
+LARGE_LAYER_BYTES = 1 << 30
+SETTLE_S = 1.0
+PULL_TIMEOUT_S = 600.0
+MB = 1_000_000
 
-_SENT = re.compile(r'"GET /v2/[^" ]+/blobs/(sha256:[0-9a-f]{64})[^"]*" (?:200|206) (\d+)')
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An image in a registry, and where disks are made to fetch it to."""
+
+    registry: Registry
+    reference: str
+    sizes: Mapping[str, int]
+    """Bytes of each blob by its digest, config and layers."""
+    directory: Path
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all blobs."""
+        return sum(self.sizes.values())
+
+
+def offered(image: Image, name: str, registry: Registry, directory: Path) -> Subject:
+    """Push an image and return what is needed to fetch it."""
+    sizes = {blob.digest: len(blob.data) for blob in image.blobs}
+    return Subject(registry, registry.push(image, name), sizes, directory)
 
 
 @contextmanager
-def stack_on(disk: Path) -> Iterator[tuple[Stack, SyncBus]]:
-    """Run a block with a stack whose content is on `disk`."""
+def stack_on(disk: Path) -> Iterator[Stack]:
+    """Run a block with a stack that keeps its content on `disk`.
+
+    Raises:
+        StackFailed: it did not start, or left something behind.
+    """
     stack = Stack("fetch", root=disk / "root")
     try:
         stack.up()
-        bus = connect(stack)
-        try:
-            yield stack, bus
-        finally:
-            bus.close()
+        time.sleep(SETTLE_S)
+        yield stack
     finally:
-        stack.close()
+        left = stack.close()
+    if left:
+        raise StackFailed(f"the stack left behind: {'; '.join(left)}")
 
 
-def fetch(bus: SyncBus, reference: str) -> float:
-    """Have the distribution service fetch an image; return the seconds."""
-    start = time.perf_counter()
-    subject = rpc("default", bus.key_name, "distribution", "image", "pull")
-    for _ in bus.operate(subject, {"reference": reference}):
-        pass
-    return time.perf_counter() - start
+def pull(stack: Stack, reference: str) -> float:
+    """Fetch an image by the command; return the seconds of the whole process.
+
+    Raises:
+        StackFailed: the pull failed.
+    """
+    done = stack.hythe(*PULL, reference, timeout_s=PULL_TIMEOUT_S)
+    if done.code != 0:
+        raise StackFailed(f"{HYTHE}: exit code {done.code}\n{done.stderr}{stack.logs()}")
+    return done.seconds
 
 
-def with_hythe(disk: Path, reference: str) -> float:
-    """Fetch by a stack that has just been started; return the seconds of the fetch."""
-    with stack_on(disk) as (_, bus):
-        return fetch(bus, reference)
+def pull_many(stack: Stack, reference: str) -> None:
+    """Fetch an image by ten commands that are started together."""
+    with ThreadPoolExecutor(PULLS_AT_ONCE) as threads:
+        list(threads.map(lambda _: pull(stack, reference), range(PULLS_AT_ONCE)))
 
 
-def with_containerd(disk: Path, reference: str) -> float:
-    """Fetch by a containerd that has just been started; return the seconds of the whole ``ctr``."""
-    with Containerd(disk / "containerd") as containerd:
-        return containerd.fetch(reference)
+def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], list[str]]:
+    """Return what fetches the image to a disk in how many seconds, by name, and why some are not there."""
+    address, _, name = subject.reference.partition("/")
+    largest_first = sorted(subject.sizes, key=lambda digest: -subject.sizes[digest])
 
+    def with_hythe(disk: Path) -> float:
+        with stack_on(disk) as stack:
+            os.sync()
+            return pull(stack, subject.reference)
 
-def with_docker(disk: Path, reference: str) -> float:
-    """Pull by a dockerd that has just been started; return the seconds of the whole ``docker``."""
-    with Dockerd(disk / "docker") as docker:
-        return docker.pull(reference)
+    def with_containerd(disk: Path) -> float:
+        with Containerd(disk / "containerd") as containerd:
+            time.sleep(SETTLE_S)
+            os.sync()
+            return containerd.fetch(subject.reference)
 
+    def with_docker(disk: Path) -> float:
+        with Dockerd(disk / "docker") as docker:
+            time.sleep(SETTLE_S)
+            os.sync()
+            return docker.pull(subject.reference)
 
-def with_skopeo(disk: Path, reference: str) -> float:
-    """Copy by skopeo; return the seconds of the whole process."""
-    command = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{reference}", f"dir:{disk / 'image'}"]
-    start = time.perf_counter()
-    subprocess.run(command, check=True)
-    return time.perf_counter() - start
+    def with_skopeo(disk: Path) -> float:
+        os.sync()
+        return Skopeo.fetch(subject.reference, disk / "image")
 
+    def with_nothing(disk: Path) -> float:
+        os.sync()
+        return bare(address, name.partition(":")[0], largest_first, disk / "blobs", FLOOR_THREADS)
 
-def contenders(reference: str, image: Image) -> tuple[dict[str, Callable[[Path], float]], list[str]]:
-    """Return what fetches onto a disk, by name, and why some are not there."""
-    address, _, rest = reference.partition("/")
-    digests = [blob.digest for blob in sorted(image.blobs, key=lambda blob: -len(blob.data))]
-    found: dict[str, Callable[[Path], float]] = {
-        HYTHE: lambda disk: with_hythe(disk, reference),
-        FLOOR: lambda disk: bare(address, rest.partition(":")[0], digests, disk / "bare", 3),
-    }
+    found: dict[str, Callable[[Path], float]] = {HYTHE: with_hythe, FLOOR: with_nothing}
     notes = []
-    for name, missing, run in (
+    for title, missing, run in (
         (CTR, Containerd.missing(), with_containerd),
-        (SKOPEO, "" if shutil.which("skopeo") else "skopeo not installed", with_skopeo),
+        (SKOPEO, Skopeo.missing(), with_skopeo),
         (DOCKER, Dockerd.missing(), with_docker),
     ):
         if missing:
-            notes.append(f"{name} was not measured: {missing}")
+            notes.append(f"{title} was not measured: {missing}")
         else:
-            found[name] = lambda disk, run=run: run(disk, reference)  # type: ignore[misc]
+            found[title] = run
     return found, notes
 
 
-def peak_memory(directory: Path, reference: str) -> tuple[int, int]:
-    """Return the proportional set size of the distribution service at rest and at its most during a fetch, in bytes."""
-    with fresh_disk(directory) as disk, stack_on(disk) as (stack, bus):
-        lines = stack.places.processes()
-        (pid,) = [pid for pid, line in lines.items() if "distribution" in line and "supervis" not in line]
-        samples, ended = [_pss_bytes(pid)], threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(SAMPLE_S):
-                samples.append(_pss_bytes(pid))
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        fetch(bus, reference)
-        ended.set()
-        watcher.join()
-        return samples[0], max(samples)
+def interleaved(subject: Subject, runs: Mapping[str, Callable[[Path], float]], rounds: int) -> list[Series]:
+    """Run each once a round on a disk of its own, after one round that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            with fresh_disk(subject.directory, DISK_BYTES) as disk:
+                seconds = run(disk)
+            if number:
+                times[name].append(seconds)
+    return [Series(name, tuple(seconds)) for name, seconds in times.items()]
 
 
-def _pss_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"process {pid} has no proportional set size")
+def steps_of(subject: Subject) -> dict[str, float]:
+    """Return the median seconds of each step of a pull by itself on its critical path, by its trace."""
+    runs = []
+    for _ in range(TRACED_PULLS):
+        with fresh_disk(subject.directory, DISK_BYTES) as disk, stack_on(disk) as stack:
+            runs.append(traced(stack, *PULL, subject.reference))
+    return median_by_step(runs)
 
 
-def downloads(directory: Path, registry: Registry, reference: str, image: Image) -> dict[str, float]:
-    """Return how often the registry sends each blob, by its log, when ten pull the image at once; 1.0 is once."""
-    log = registry.directory / "log"
+def memory_of(subject: Subject, work: Callable[[Stack, str], object]) -> tuple[Memory, dict[str, Sent]]:
+    """Return the distribution service's memory while `work` fetches into an empty store, and what the registry sent."""
+    log = subject.registry.directory / "log"
     already = log.stat().st_size
-    with fresh_disk(directory) as disk, stack_on(disk) as (stack, _):
-
-        def pull(number: int) -> None:
-            bus = connect(stack)
-            try:
-                fetch(bus, reference)
-            finally:
-                bus.close()
-
-        with ThreadPoolExecutor(PULLS_AT_ONCE) as threads:
-            list(threads.map(pull, range(PULLS_AT_ONCE)))
-    sent: Counter[str] = Counter()
-    with log.open("rb") as file:
-        file.seek(already)
-        for digest, size in _SENT.findall(file.read().decode(errors="replace")):
-            sent[digest] += int(size)
-    return {blob.digest: sent[blob.digest] / len(blob.data) for blob in image.blobs}
+    with fresh_disk(subject.directory, DISK_BYTES) as disk, stack_on(disk) as stack:
+        memory = memory_during(pid_of(stack, "distribution"), lambda: work(stack, subject.reference))
+    return memory, sent_since(log, already, subject.sizes)
 
 
-def measure(directory: Path, cache: Path, rounds: int) -> None:
-    """Measure, print and save."""
-    print("making the image …", flush=True)
-    image = dev_image(cache)
-    size_mib = sum(len(blob.data) for blob in image.blobs) / MIB
-    with Registry(directory / "registry") as registry:
-        reference = registry.push(image, "dev:1")
-        subjects, notes = contenders(reference, image)
-        times: dict[str, list[float]] = {name: [] for name in subjects}
-        print(f"fetching {size_mib:.0f} MiB, {len(subjects)} subjects, {rounds} rounds …", flush=True)
-        for number in range(rounds + 1):
-            for name, run in subjects.items():
-                with fresh_disk(directory) as disk:
-                    seconds = run(disk)
-                if number or rounds == 0:  # the first round fills caches and does not count
-                    times[name].append(seconds)
-        rest_bytes, peak_bytes = peak_memory(directory, reference)
-        sent = downloads(directory, registry, reference, image)
-    series = [Series(name, tuple(seconds)) for name, seconds in times.items()]
+def verdicts_of(
+    subject: Subject, series: Sequence[Series], memories: Mapping[str, Memory], at_once: Mapping[str, Sent]
+) -> list[Verdict]:
+    """Return each figure that has a target, ratios and rates."""
     p50 = {one.name: one.quantile(0.5) for one in series}
-    verdicts = [
-        *(Verdict(f"hythe / {name}", p50[HYTHE] / p50[name], "x") for name in p50 if name != HYTHE),
-        Verdict("hythe", size_mib / (p50[HYTHE] / 1000), "MiB/s"),
-        Verdict("distribution service at rest (PSS)", rest_bytes / MIB, "MiB"),
-        Verdict("distribution service at its most (PSS)", peak_bytes / MIB, "MiB"),
-        Verdict(f"{PULLS_AT_ONCE} pulls at once: most often sent blob", max(sent.values()), "times", 1.0),
-    ]
-    show(series, verdicts, notes, {})
-    save(OUT / "content-fetch.json", series, verdicts, {"sent": sent, "size_mib": size_mib}, notes)
+    targets = {CTR: CTR_TARGET}
+    most = max(at_once[digest].size_bytes / size for digest, size in subject.sizes.items())
+    everything = sum(one.size_bytes for one in at_once.values()) / subject.total_bytes
+    return [
+        *(Verdict(f"hythe / {name}", p50[HYTHE] / p50[name], "x", targets.get(name)) for name in p50 if name != HYTHE),
+        *(Verdict(name, subject.total_bytes / MB / (ms / 1000), "MB/s") for name, ms in p50.items()),
+        *(Verdict(f"most memory (PSS), {what}", memory.peak_bytes / MB, "MB", MEMORY_TARGET_MB)
+          for what, memory in memories.items()),
+        *(Verdict(f"most resident, {what}", memory.peak_resident_bytes / MB, "MB")
+          for what, memory in memories.items()),
+        Verdict(f"{PULLS_AT_ONCE} pulls at once: most sent of one blob / its size", most, "x", SENT_TARGET),
+        Verdict(f"{PULLS_AT_ONCE} pulls at once: sent of all blobs / their size", everything, "x", SENT_TARGET),
+    ]  # fmt: skip
+
+
+def measure(directory: Path, cache: Path, rounds: int, large: bool) -> None:
+    """Measure, print and save."""
+    say("making the dev image, if it is not kept already")
+    with Registry(directory / "registry") as registry:
+        subject = offered(dev_image(cache), "dev:1", registry, directory)
+        runs, notes = contenders(subject)
+        say(f"fetching {subject.total_bytes / MB:.0f} MB by {len(runs)} subjects, {rounds} rounds and one before")
+        series = interleaved(subject, runs, rounds)
+        say(f"tracing {TRACED_PULLS} pulls")
+        steps = steps_of(subject)
+        say(f"watching the memory of one pull, then of {PULLS_AT_ONCE} at once")
+        memories = {"one pull": memory_of(subject, pull)[0]}
+        memories[f"{PULLS_AT_ONCE} pulls at once"], at_once = memory_of(subject, pull_many)
+        if large:
+            say("watching the memory of a pull of 1 GiB in one layer")
+            image = ImageBuilder().layer(os.urandom(LARGE_LAYER_BYTES), "none").build()
+            memories["one layer of 1 GiB"], _ = memory_of(offered(image, "large:1", registry, directory), pull)
+    requests = sum(one.requests for one in at_once.values())
+    notes.append(f"{PULLS_AT_ONCE} pulls at once: {len(at_once)} blobs came in {requests} requests")
+    verdicts = verdicts_of(subject, series, memories, at_once)
+    details: dict[str, object] = {
+        "image": {"reference": "dev", "blob_bytes": subject.sizes},
+        "memory": {what: asdict(memory) for what, memory in memories.items()},
+        "sent_at_once": {digest: asdict(one) for digest, one in at_once.items()},
+        "steps_s": steps,
+    }
+    show(series, verdicts, notes, steps, HYTHE)
+    out = OUT / "content_fetch.json"
+    save(out, series, verdicts, details, notes)
+    print(f"\n  all figures: {out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out}")
+
+
+def say(text: str) -> None:
+    """Tell what is being done."""
+    print(f"{text} …", flush=True)
 
 
 def main() -> int:
     """Measure in a fresh directory; the exit code says only whether everything could be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.content_fetch", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="fetches of each subject (9)")
-    parser.add_argument("--cache", type=Path, default=OUT / "dev-image", help="where the image's layers are kept")
+    parser.add_argument("--rounds", type=int, default=7, help="fetches of each subject that count (7)")
+    parser.add_argument("--large", action="store_true", help="watch the memory of a layer of 1 GiB, too")
+    parser.add_argument("--cache", type=Path, default=OUT / "dev-image", help="where the image is kept (bench/out)")
     parser.add_argument("--directory", type=Path, help="where to work; its disk is what is measured")
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="hythe-bench-", dir=arguments.directory) as directory:
-        measure(Path(directory), arguments.cache, arguments.rounds)
+        measure(Path(directory), arguments.cache, arguments.rounds, arguments.large)
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Leave by way of everything that cleans up, which a second signal must not cut short."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

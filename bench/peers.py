@@ -6,108 +6,145 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
+
+_START_S = 20.0
+_END_S = 20.0
 
 
-class Containerd:
-    """A containerd of this bench alone; use it as a context manager."""
+class PeerFailed(Exception):
+    """A peer did not start or refused a command; the message has what it said."""
+
+
+class _Daemon:
+    """A daemon of this bench alone, and the command that talks to it; use it as a context manager."""
+
+    def __init__(self, directory: Path, daemon: Sequence[str], client: Sequence[str]) -> None:
+        self._daemon = list(daemon)
+        self._client = list(client)
+        self._log = directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(self._daemon, stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + _START_S
+            while subprocess.run([*self._client, "version"], capture_output=True, check=False).returncode:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise PeerFailed(f"{self._daemon[0]} does not answer\n{self._log.read_text(errors='replace')}")
+                time.sleep(0.05)
+        except BaseException:  # an interrupt, too, must not leave it running
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self, *arguments: str) -> float:
+        """Run the command; return the seconds of the whole process."""
+        return timed(*self._client, *arguments)
+
+
+class Containerd(_Daemon):
+    """A containerd of this bench alone."""
 
     def __init__(self, directory: Path) -> None:
-        self._socket = directory / "containerd.sock"
-        config = directory / "config.toml"
+        """Prepare one that keeps everything in the new `directory`."""
         directory.mkdir()
+        socket, config = directory / "containerd.sock", directory / "config.toml"
         config.write_text(
             f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
-            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self._socket}"\n'
+            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n'
+            f'[plugins."io.containerd.internal.v1.opt"]\npath = "{directory}/opt"\n'  # else it makes /opt/containerd
         )
-        self._log = (directory / "log").open("wb")
-        self._process = subprocess.Popen(["containerd", "--config", str(config)], stdout=self._log, stderr=self._log)
+        super().__init__(directory, ["containerd", "--config", str(config)], ["ctr", "--address", str(socket)])
         self._number = 0
 
     @staticmethod
     def missing() -> str:
         """Return why it cannot be measured here; empty when it can."""
-        absent = [name for name in ("containerd", "ctr") if shutil.which(name) is None]
-        return f"{' and '.join(absent)} not installed (Debian package containerd)" if absent else ""
-
-    def __enter__(self) -> Containerd:
-        deadline = time.monotonic() + 20
-        while subprocess.run([*self._ctr, "version"], capture_output=True, check=False).returncode:
-            if time.monotonic() > deadline:
-                raise RuntimeError("containerd does not answer")
-            time.sleep(0.05)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        self._log.close()
-
-    @property
-    def _ctr(self) -> list[str]:
-        return ["ctr", "--address", str(self._socket)]
+        return _missing("containerd", "containerd", "ctr")
 
     def pull(self, reference: str) -> None:
         """Fetch and unpack an image from a registry that speaks HTTP."""
-        subprocess.run([*self._ctr, "images", "pull", "--plain-http", reference], check=True, capture_output=True)
+        self._ask("images", "pull", "--plain-http", reference)
 
     def fetch(self, reference: str) -> float:
         """``ctr content fetch --plain-http IMAGE``; return the seconds of the whole process."""
-        command = [*self._ctr, "content", "fetch", "--plain-http", reference]
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        return time.perf_counter() - start
+        return self._ask("content", "fetch", "--plain-http", reference)
 
     def run(self, reference: str) -> float:
         """``ctr run --rm IMAGE ID true``; return the seconds of the whole process."""
         self._number += 1
-        command = [*self._ctr, "run", "--rm", reference, f"bench-{os.getpid()}-{self._number}", "true"]
-        start = time.perf_counter()
-        subprocess.run(command, check=True)
-        return time.perf_counter() - start
+        return self._ask("run", "--rm", reference, f"bench-{os.getpid()}-{self._number}", "true")
 
 
-class Dockerd:
-    """A dockerd of this bench alone, without networks; use it as a context manager."""
+class Dockerd(_Daemon):
+    """A dockerd of this bench alone, without networks."""
 
     def __init__(self, directory: Path) -> None:
+        """Prepare one that keeps everything in the new `directory`."""
         directory.mkdir()
-        self._socket = f"unix://{directory}/docker.sock"
-        self._log = (directory / "log").open("wb")
-        options = ["--bridge=none", "--iptables=false", "--ip6tables=false", f"--host={self._socket}"]
+        host = f"unix://{directory}/docker.sock"
+        options = ["--bridge=none", "--ip-forward=false", "--iptables=false", "--ip6tables=false", f"--host={host}"]
         places = [f"--data-root={directory}/data", f"--exec-root={directory}/exec", f"--pidfile={directory}/pid"]
-        self._process = subprocess.Popen(["dockerd", *options, *places], stdout=self._log, stderr=self._log)
+        super().__init__(directory, ["dockerd", *options, *places], ["docker", "--host", host])
 
     @staticmethod
     def missing() -> str:
         """Return why it cannot be measured here; empty when it can."""
-        absent = [name for name in ("dockerd", "docker") if shutil.which(name) is None]
-        return f"{' and '.join(absent)} not installed (Debian package docker.io)" if absent else ""
-
-    def __enter__(self) -> Dockerd:
-        deadline = time.monotonic() + 20
-        while subprocess.run([*self._docker, "version"], capture_output=True, check=False).returncode:
-            if time.monotonic() > deadline:
-                raise RuntimeError("dockerd does not answer")
-            time.sleep(0.05)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        self._log.close()
-
-    @property
-    def _docker(self) -> list[str]:
-        return ["docker", "--host", self._socket]
+        return _missing("docker.io", "dockerd", "docker")
 
     def pull(self, reference: str) -> float:
         """``docker pull IMAGE``, which unpacks as well; return the seconds of the whole process."""
-        start = time.perf_counter()
-        subprocess.run([*self._docker, "pull", reference], check=True, capture_output=True)
-        return time.perf_counter() - start
+        return self._ask("pull", reference)
+
+
+class Skopeo:
+    """skopeo, which needs no daemon."""
+
+    @staticmethod
+    def missing() -> str:
+        """Return why it cannot be measured here; empty when it can."""
+        return _missing("skopeo", "skopeo")
+
+    @staticmethod
+    def fetch(reference: str, directory: Path) -> float:
+        """``skopeo copy docker://IMAGE dir:…`` to the new `directory`; return the seconds of the whole process."""
+        return timed("skopeo", "copy", "--src-tls-verify=false", f"docker://{reference}", f"dir:{directory}")
+
+
+def timed(*command: str) -> float:
+    """Run a command; return the seconds of the whole process.
+
+    Raises:
+        PeerFailed: its exit code is not 0.
+    """
+    start = time.perf_counter()
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    elapsed_s = time.perf_counter() - start
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).decode(errors="replace")
+        raise PeerFailed(f"{' '.join(command)}: exit code {done.returncode}\n{said}")
+    return elapsed_s
+
+
+def _missing(package: str, *programs: str) -> str:
+    absent = [name for name in programs if shutil.which(name) is None]
+    return f"{' and '.join(absent)} not installed (Debian package {package})" if absent else ""

@@ -44,17 +44,21 @@ class Verdict:
 
 
 def show(
-    series: Sequence[Series], verdicts: Sequence[Verdict], notes: Sequence[str], steps: Mapping[str, float]
+    series: Sequence[Series],
+    verdicts: Sequence[Verdict],
+    notes: Sequence[str],
+    steps: Mapping[str, float],
+    traced: str = "hythe run",
 ) -> None:
-    """Print the report; of `steps`, seconds on the critical path of a run if any, those above half a millisecond."""
-    print(f"\n  {'':<44}{'runs':>5}{'p50 ms':>10}{'p99 ms':>10}")
+    """Print the report; of `steps`, seconds on the critical path of command `traced`, those above half a millisecond."""
+    print(f"\n  {'':<44}{'runs':>5}{'best ms':>10}{'p50 ms':>10}{'p99 ms':>10}")
     for one in series:
-        print(f"  {one.name:<44}{len(one.seconds):>5}{one.quantile(0.5):>10.1f}{one.quantile(0.99):>10.1f}")
+        figures = "".join(f"{one.quantile(share):>10.1f}" for share in (0, 0.5, 0.99))
+        print(f"  {one.name:<44}{len(one.seconds):>5}{figures}")
     print()
     for verdict in verdicts:
         print(verdict.line())
-    if steps:
-        print("\n  where the time of `hythe run` goes, by its trace (median ms of each step by itself)")
+    print(f"\n  where the time of `{traced}` goes, by its trace (median ms of each step by itself)")
     for name, seconds in steps.items():
         if seconds > SMALLEST_STEP_S:
             print(f"  {name:<58} {1000 * seconds:8.1f}")

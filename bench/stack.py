@@ -10,9 +10,10 @@ import statistics
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bench.memory import pss_bytes
 from hythe import settings
 from hythe.bus.connection import Bus
 from hythe.client.sync_bus import SyncBus, open_bus
@@ -22,7 +23,7 @@ from hythe.metrics import Metrics
 from hythe.subjects import rpc
 from hythe.telemetry import Telemetry
 from hythe.wire.operation import OperationGet, OperationState
-from scripts.lab.stack import Stack
+from scripts.lab.stack import Stack, StackFailed
 
 
 def command(stack: Stack, *arguments: str) -> Callable[[], float]:
@@ -111,30 +112,49 @@ def calls_of_a_service(stack: Stack, count: int) -> list[float]:
 
 def time_by_step(stack: Stack, image: str, runs: int) -> dict[str, float]:
     """Return the median seconds that each step spends by itself on the critical path of a run, by its own trace."""
+    run = ("run", "--rm", "--network", "none", image, "true")
+    return median_by_step([traced(stack, *run) for _ in range(runs)])
+
+
+def traced(stack: Stack, *arguments: str) -> dict[str, float]:
+    """Run a `hythe` command; return the seconds that each step spends by itself on its critical path, by its trace."""
+    trace_id = secrets.token_hex(16)
+    variables = {"TRACEPARENT": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+    assert stack.hythe(*arguments, variables=variables).code == 0
+    trace = json.loads(stack.hythe("trace", "show", trace_id, "--format", "json").stdout)
+    steps: dict[str, float] = defaultdict(float)
+    for span in trace["spans"]:
+        arrow = "→ " if span["kind"] == "client" else ""
+        steps[f"{arrow}{span['name']} ({span['service']})"] += span["critical_ns"] / 1e9
+    return steps
+
+
+def median_by_step(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the median seconds of each step over the runs that have it, the longest first."""
     spent: dict[str, list[float]] = defaultdict(list)
-    for _ in range(runs):
-        trace_id = secrets.token_hex(16)
-        variables = {"TRACEPARENT": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
-        assert stack.hythe("run", "--rm", "--network", "none", image, "true", variables=variables).code == 0
-        trace = json.loads(stack.hythe("trace", "show", trace_id, "--format", "json").stdout)
-        steps: dict[str, float] = defaultdict(float)
-        for span in trace["spans"]:
-            arrow = "→ " if span["kind"] == "client" else ""
-            steps[f"{arrow}{span['name']} ({span['service']})"] += span["critical_ns"] / 1e9
+    for steps in runs:
         for name, seconds in steps.items():
             spent[name].append(seconds)
     medians = {name: statistics.median(seconds) for name, seconds in spent.items()}
     return dict(sorted(medians.items(), key=lambda item: -item[1]))
 
 
+def pid_of(stack: Stack, service: str) -> int:
+    """Return the process id of a service of the stack, by its name in `hythe status`.
+
+    Raises:
+        StackFailed: the stack has no such service.
+    """
+    done = stack.hythe("status", "--format", "json")
+    for process in map(json.loads, done.stdout.splitlines()):
+        if process["name"] == service:
+            return int(process["pid"])
+    raise StackFailed(f"hythe status tells of no {service}\n{done.stdout}{done.stderr}")
+
+
 def memory_bytes(stack: Stack) -> dict[str, int]:
     """Return the proportional set size of each of the stack's processes, by command line."""
-    sizes = {}
-    for pid, line in stack.places.processes().items():
-        for entry in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if entry.startswith("Pss:"):
-                sizes[f"{_short(line)} ({pid})"] = int(entry.split()[1]) * 1024
-    return sizes
+    return {f"{_short(line)} ({pid})": pss_bytes(pid) for pid, line in stack.places.processes().items()}
 
 
 def _short(line: str) -> str:

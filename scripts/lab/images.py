@@ -26,6 +26,7 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
+_GZIP_LEVEL = 6
 _SUFFIX: dict[Compression, str] = {"gzip": "+gzip", "zstd": "+zstd", "none": ""}
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "riscv64": "riscv64", "ppc64le": "ppc64le"}
 
@@ -158,9 +159,9 @@ def _entry(
 
 
 def compress(data: bytes, compression: Compression) -> bytes:
-    """Return `data` compressed; gzip without a time stamp, so that the same input gives the same digest."""
+    """Return `data` compressed; gzip as most tools do, but without a time stamp: the same input gives the same digest."""
     if compression == "gzip":
-        return gzip.compress(data, mtime=0)
+        return gzip.compress(data, _GZIP_LEVEL, mtime=0)
     if compression == "zstd":
         from backports import zstd
 

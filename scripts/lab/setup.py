@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,14 +28,19 @@ STAMP = VENV / "hythe-setup"
 SOURCES = ("shared", "services", "scripts")
 
 RUN = ("busybox-static", "ca-certificates", "conmon", "containernetworking-plugins", "docker-registry", "runc")
-TEST = ("docker-compose", "e2fsprogs", "iproute2", "iptables", "skopeo", "strace", "umoci")
+TEST = ("docker-compose", "e2fsprogs", "iproute2", "iptables", "openssl", "skopeo", "strace", "umoci", "xz-utils")
 FRESH = ("iproute2", "iptables", "mmdebstrap")
+BENCH_FETCH = ("containerd", "e2fsprogs", "skopeo")
 PURPOSES: dict[str, tuple[str, ...]] = {
     "check": (),
     "run": RUN,
     "test": (*RUN, *TEST),
     "fresh-test": FRESH,
+    "bench-fetch": (*RUN, *BENCH_FETCH),
 }
+ELSEWHERE = {"containerd": "ctr"}
+"""Packages that are not installed where their program is there already: Debian's would take the place of Docker's own."""
+
 NATS_SERVER_FALLBACK = "nats-server"
 
 
@@ -62,7 +68,7 @@ def main() -> int:
 def set_up(debian_packages: tuple[str, ...]) -> bool:
     """Install what is missing and return whether anything was."""
     wanted = [*debian_packages, *_python_packages()]
-    absent = packages.missing(wanted)
+    absent = [package for package in packages.missing(wanted) if not shutil.which(ELSEWHERE.get(package, ""))]
     if absent:
         say(f"installing Debian packages: {' '.join(absent)}")
         packages.install(absent)

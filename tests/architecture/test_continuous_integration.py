@@ -8,7 +8,21 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = {"help", "setup", "demo", "test", "check", "bench", "up", "down", "fresh-test", "clean", "lock", "docs"}
+TARGETS = {
+    "help",
+    "setup",
+    "demo",
+    "test",
+    "check",
+    "bench",
+    "bench-fetch",
+    "up",
+    "down",
+    "fresh-test",
+    "clean",
+    "lock",
+    "docs",
+}
 
 
 def test_ci_runs_the_checks_and_then_the_tests() -> None:

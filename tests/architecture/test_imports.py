@@ -29,7 +29,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 # What a service's own decisions may use of the shared library; the outer modules convert for them.
 DOMAIN = {
     *("errors", "digest", "reference", "oci", "identifiers", "ports", "deadline", "clock", "tracing", "durable"),
-    *("failpoints", "subjects", "process", "filters"),
+    *("failpoints", "subjects", "process", "filters", "patterns"),
 }
 OUTER = (
     *(
@@ -47,6 +47,8 @@ OUTER = (
     "*.worker.*",  # a process of its own, with its own imports
     "hythe_runtime.controller.hosts",  # listens to heartbeats and status reports
 )
+# What is not known by the domain; `hythe_x.adapters.y.Z` is how the import of a name looks.
+KNOW_THE_DOMAIN = ("*.adapters.*", "*.handlers.*", "*_handlers.*", "*.wiring.*", "*.convert.*")
 # The controller keeps nothing: it takes what one service says and hands it to another, so messages are its subject.
 BETWEEN = ("hythe_runtime.controller.*",)
 
@@ -103,6 +105,28 @@ def test_decisions_of_a_service_know_neither_messages_nor_bus() -> None:
             if parts[0] == "hythe" and (len(parts) < 2 or parts[1] not in allowed):
                 strays.append(f"{name} imports {imported}")
     assert strays == []
+
+
+def test_decisions_of_a_service_know_nothing_that_touches_the_outside() -> None:
+    """A service's domain modules import none of its adapters, handlers or wiring: those know the domain."""
+    strays = []
+    for name, tree in modules():
+        if name.partition(".")[0] == "hythe" or matches(name, (*OUTER, *BETWEEN)):
+            continue
+        outer = {
+            imported
+            for imported in imports(tree)
+            if imported.startswith("hythe_") and matches(imported, KNOW_THE_DOMAIN)
+        }
+        strays += [f"{name} imports {imported}" for imported in sorted(outer)]
+    assert strays == []
+
+
+def test_content_in_a_directory_loads_nothing_of_s3() -> None:
+    """Who keeps content in a directory pays neither time nor memory for the SDK of S3."""
+    code = "import sys, hythe_distribution.wiring; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"minio", "urllib3"} & set(done.stdout.split())
 
 
 def test_command_line_starts_without_heavy_imports() -> None:

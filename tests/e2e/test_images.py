@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,8 +41,6 @@ def image_with(data: bytes, *, architecture: str = "amd64", **config: Any) -> Im
 
 def big_image() -> Image:
     """Return an image whose layer takes several reads to come."""
-    import os
-
     return ImageBuilder().layer(Layer().file("big", os.urandom(BIG_BYTES)), "none").config(Cmd=["/big"]).build()
 
 
@@ -53,7 +53,7 @@ def private_registry(tmp_path: Path) -> Iterator[Registry]:
 
 def test_image_is_pulled_listed_tagged_shown_and_removed(stack: Stack, registry: Registry) -> None:
     """The verbs that everybody knows, with Docker's columns and words."""
-    reference = registry.push(busybox().build(), "e2e/verbs:1")
+    reference = registry.push(busybox().config(Labels={"for": "verbs"}).build(), "e2e/verbs:1")
     assert stack.hythe("pull", reference).code == 0
     listed = stack.hythe("images", "--digests", "--filter", "reference=*/e2e/verbs")
     assert listed.stdout.splitlines()[0].split("  ")[0] == "REPOSITORY"
@@ -267,7 +267,7 @@ def test_killed_service_goes_on_with_what_it_had(fresh_stack: Stack, fake_regist
     ingest = fresh_stack.root / "content" / "ingest"
     eventually(lambda: any(each.stat().st_size >= half for each in ingest.glob("*/data")), what="half of it is here")
     pid = _process(fresh_stack, "distribution")["pid"]
-    subprocess.run(["kill", "-9", str(pid)], check=True)
+    os.kill(pid, signal.SIGKILL)
     pull.communicate(timeout=30)
     eventually(lambda: _process(fresh_stack, "distribution")["pid"] not in (None, pid), timeout_s=20)
     eventually(lambda: fresh_stack.hythe("pull", "--no-unpack", reference).code == 0, timeout_s=20)
@@ -281,8 +281,6 @@ def _process(stack: Stack, name: str) -> dict[str, Any]:
 
 
 def _metrics(stack: Stack) -> str:
-    import urllib.request
-
     port = json.loads((stack.state / "services" / "distribution.json").read_text())["metrics_port"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         return str(answer.read(), "utf-8")

@@ -1,4 +1,4 @@
-"""The records of image names in memory: revisions and conflicts as at the metadata service."""
+"""The names of images in memory, with revisions and conflicts: their records, and what alone a pull needs of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hythe.oci import Descriptor
 from hythe.ports.metadata import ALL_NAMESPACES
 from hythe.reference import Reference
 from hythe_distribution.names import ContainerUse, NamedImage, NamePage
+from hythe_distribution.pull import NameRecord
 
 
 class MemoryNames:
@@ -100,3 +101,31 @@ class MemoryNames:
         await asyncio.sleep(0)
         if self.away:
             raise Unavailable("ask metadata: metadata is not running", service="metadata")
+
+
+class Names:
+    """A body of `hythe_distribution.pull.ImageNames` in memory, with a call to make before each `put`."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], NameRecord] = {}
+        self.before_put: Callable[[], None] = lambda: None
+        self.away = False
+        self._revision = 0
+
+    async def get(self, namespace: str, reference: Reference) -> NameRecord:
+        """See `hythe_distribution.pull.ImageNames.get`."""
+        if self.away:
+            raise Unavailable("ask metadata.image.get: metadata is not running", service="metadata")
+        return self.records.get((namespace, str(reference)), NameRecord(0, None))
+
+    async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
+        """See `hythe_distribution.pull.ImageNames.put`."""
+        self.before_put()
+        if (await self.get(namespace, reference)).revision != if_revision:
+            raise Conflict(f"put {reference}: changed meanwhile")
+        self.point(namespace, reference, target.digest)
+
+    def point(self, namespace: str, reference: Reference, digest: Digest) -> None:
+        """Change a record as somebody else would."""
+        self._revision += 1
+        self.records[namespace, str(reference)] = NameRecord(self._revision, digest)

@@ -22,7 +22,6 @@ from hythe.oci import (
     select,
 )
 from hythe.oci.media_types import CONFIG_TYPES, LAYER_COMPRESSION
-from hythe.oci.platform import preference
 from hythe_bundle.content import Blobs, Origin
 
 MAX_NESTED_INDEXES = 3
@@ -109,8 +108,7 @@ async def load(blobs: Blobs, origin: Origin, target: Digest, platform: Platform)
 
 def _check_platform(target: Digest, found: Platform, wanted: Platform) -> None:
     """Refuse an image that is in no index and whose config says that it is for another platform."""
-    fitting = {(one.os, one.architecture, one.variant) for one in preference(wanted)}
-    if found.architecture and (found.os, found.architecture, found.variant) not in fitting:
+    if found.architecture and not found.runs_on(wanted):
         raise NotFound(
             f"read image {target}: it is for {found}, not for {wanted}",
             next_step=f"choose an image for {wanted}",

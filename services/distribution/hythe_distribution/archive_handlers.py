@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from hythe import tracing
 from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
-from hythe.oci import Descriptor, parse_platform
+from hythe.oci import Descriptor
 from hythe.ports.content import Content
 from hythe.reference import Reference, parse_reference
 from hythe.wire import images as wire
@@ -24,6 +24,7 @@ from hythe_distribution.archive.importing import Imported, ImportOptions, import
 from hythe_distribution.archive_transfers import Orders
 from hythe_distribution.catalogue import Catalogue
 from hythe_distribution.catalogue_handlers import summary_message
+from hythe_distribution.convert import platform_of
 from hythe_distribution.namespace_store import Library
 from hythe_distribution.tickets import LIFETIME_S
 from hythe_distribution.workers import Workers
@@ -80,7 +81,7 @@ class ArchiveHandlers:
         """Answer ``image.import``."""
         options = ImportOptions(
             reference=parse_reference(request.reference) if request.reference else None,
-            platform=parse_platform(request.platform) if request.platform else None,
+            platform=platform_of(request.platform),
             all_platforms=request.all_platforms and not request.platform,
             zstd=self._zstd,
         )
@@ -91,7 +92,7 @@ class ArchiveHandlers:
         """Answer ``image.export``."""
         options = ExportOptions(
             format=request.format,
-            platform=parse_platform(request.platform) if request.platform else None,
+            platform=platform_of(request.platform),
             all_platforms=request.all_platforms,
         )
         found = [await self._catalogue.lookup.find(context.namespace, text) for text in request.images]
@@ -113,8 +114,7 @@ class ArchiveHandlers:
         request.answer(200, self._registered(order.namespace, imported).model_dump_json().encode())
 
     def _registered(self, namespace: str, imported: Imported) -> wire.ImageImported:
-        with tracing.span("publish", hythe__blobs=len(imported.publications)):
-            self._library.publish(namespace, imported.publications)
+        self._library.publish(namespace, imported.publications)
         listing = self._catalogue.listing
         images = [
             summary_message(self._await(listing.register(namespace, image.reference, image.target)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hythe.bus.endpoint import Context
+from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
-from hythe.oci import Descriptor, Platform, parse_platform
 from hythe.reference import parse_reference
-from hythe.wire import distribution, images
+from hythe.wire import images
 from hythe_distribution.catalogue import Catalogue
 from hythe_distribution.checking import Checked
+from hythe_distribution.convert import descriptor_message, platform_of
 from hythe_distribution.history import Step
 from hythe_distribution.images import Variant
 from hythe_distribution.listing import ListedImage
@@ -29,7 +29,7 @@ class CatalogueHandlers:
         service.unary("image", "remove", images.ImageRemove, self.image_remove, scope="any")
         service.unary("image", "inspect", images.ImageInspect, self.image_inspect, scope="any")
         service.unary("image", "history", images.ImageHistory, self.image_history, scope="any")
-        service.unary("image", "check", images.ImageCheck, self.image_check, scope="any")
+        service.operation("image", "check", images.ImageCheck, self.image_check, scope="any", abandoned="cancel")
         service.unary("image", "usage", images.ImageUsage, self.image_usage, scope="any")
         service.unary("image", "prune", images.ImagePrune, self.image_prune, scope="any")
 
@@ -50,11 +50,11 @@ class CatalogueHandlers:
 
     async def image_inspect(self, context: Context, request: images.ImageInspect) -> images.ImageDetails:
         """Answer ``image.inspect``."""
-        platform = _platform(request.platform)
+        platform = platform_of(request.platform)
         found = await self._catalogue.inspector.inspect(context.namespace, request.image, platform)
         return images.ImageDetails(
             summary=summary_message(found.listed),
-            target=_descriptor(found.target),
+            target=descriptor_message(found.target),
             names=list(found.names),
             manifest=_manifest(found.chosen) if found.chosen.manifest else None,
             config=found.config,
@@ -63,11 +63,11 @@ class CatalogueHandlers:
 
     async def image_history(self, context: Context, request: images.ImageHistory) -> images.ImageSteps:
         """Answer ``image.history``."""
-        platform = _platform(request.platform)
+        platform = platform_of(request.platform)
         history = await self._catalogue.historian.tell(context.namespace, request.image, platform)
         return images.ImageSteps(id=str(history.id), steps=[_step(step) for step in history.steps])
 
-    async def image_check(self, context: Context, request: images.ImageCheck) -> images.ImageChecks:
+    async def image_check(self, context: Context, request: images.ImageCheck, progress: Progress) -> images.ImageChecks:
         """Answer ``image.check``."""
         checked = await self._catalogue.checker.check(context.namespace, request.images, request.verify)
         return images.ImageChecks(images=[_checked(image) for image in checked])
@@ -113,23 +113,13 @@ def summary_message(image: ListedImage) -> images.ImageSummary:
     )
 
 
-def _platform(text: str) -> Platform | None:
-    return parse_platform(text) if text else None
-
-
-def _descriptor(descriptor: Descriptor) -> distribution.Descriptor:
-    return distribution.Descriptor(
-        media_type=descriptor.media_type, digest=str(descriptor.digest), size_bytes=descriptor.size_bytes
-    )
-
-
 def _manifest(variant: Variant) -> images.ManifestDetails:
     manifest = variant.manifest
     return images.ManifestDetails(
         platform=str(variant.platform or ""),
-        manifest=_descriptor(manifest.descriptor if manifest else variant.descriptor),
-        config=_descriptor(manifest.config) if manifest else None,
-        layers=[_descriptor(layer) for layer in manifest.layers] if manifest else [],
+        manifest=descriptor_message(manifest.descriptor if manifest else variant.descriptor),
+        config=descriptor_message(manifest.config) if manifest else None,
+        layers=[descriptor_message(layer) for layer in manifest.layers] if manifest else [],
         diff_ids=[str(diff_id) for diff_id in variant.config.diff_ids] if variant.config else [],
         size_bytes=variant.size_bytes,
         present_bytes=variant.present_bytes,

@@ -14,9 +14,9 @@ from hythe.ports.content import Content
 from hythe.ports.namespace_content import LabelledBlob
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Source
+from hythe_distribution.image_labels import sources_in
 from hythe_distribution.records import Records
 
-SOURCE_LABEL = "containerd.io/distribution.source."
 REPORT_BYTES = 64 << 20
 
 State = Literal["corrupt", "missing", "repaired", "lost"]
@@ -36,14 +36,6 @@ class Finding:
     state: State
     cause: str = ""
     source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How much there is to check, or was checked."""
-
-    blobs: int
-    size_bytes: int
 
 
 class Refetch(Protocol):
@@ -149,8 +141,5 @@ class Checker:
     def _sources(self, digest: Digest) -> list[Source]:
         found: dict[Source, None] = {}
         for namespace in sorted(self._records.namespaces_of(digest)):
-            for key, value in sorted(self._records.get(namespace, digest).labels.items()):
-                if key.startswith(SOURCE_LABEL):
-                    host = key.removeprefix(SOURCE_LABEL)
-                    found.update({Source(host, repository): None for repository in value.split(",") if repository})
+            found.update(dict.fromkeys(sources_in(self._records.get(namespace, digest).labels)))
         return list(found)

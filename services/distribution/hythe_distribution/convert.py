@@ -1,4 +1,4 @@
-"""Domain values as messages, and back, for the handlers of transfers."""
+"""Domain values as messages, and back, for all handlers of images."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hythe.errors import Unimplemented
 from hythe.oci import Descriptor
-from hythe.oci.media_types import INDEX_TYPES, MANIFEST_TYPES
+from hythe.oci.media_types import DOCUMENT_TYPES
 from hythe.ports.content import Content
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.fetcher import BlobProgress, Fetcher, Watch
@@ -15,7 +15,7 @@ from hythe_distribution.hosts import Source
 from hythe_distribution.resolver import Resolver
 from hythe_distribution.workers import Workers
 
-_MANIFESTS = MANIFEST_TYPES | INDEX_TYPES | {""}
+_MANIFESTS = DOCUMENT_TYPES | {""}
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ def publications(brought: Iterable[Brought], known: Callable[[Digest], Mapping[s
     return tuple(Publication(digest, sizes[digest], own) for digest, own in labels.items() if digest in sizes)
 
 
-def child_labels(document: Manifest | Index, here: frozenset[Digest]) -> dict[str, str]:
-    """Return the labels by which a document keeps those of its children that are `here`.
+def child_labels(document: Manifest | Index, here: frozenset[Digest] | None = None) -> dict[str, str]:
+    """Return the labels by which a document keeps those of its children that are `here`, or all.
 
     The number in a label is the child's place among all of its kind, so that platforms pulled one after the other don't
     take each other's place.
@@ -91,7 +91,7 @@ def child_labels(document: Manifest | Index, here: frozenset[Digest]) -> dict[st
         kind = _kind(child.media_type)
         number = counts[kind] = counts.get(kind, -1) + 1
         key = f"{_REFERENCE}.{kind}" if kind == "config" and number == 0 else f"{_REFERENCE}.{kind}{number}"
-        if child.digest in here:
+        if here is None or child.digest in here:
             labels[key] = str(child.digest)
     return labels
 
@@ -120,6 +120,12 @@ def source_label(source: Source, before: Mapping[str, str]) -> dict[str, str]:
 def repositories_in(labels: Mapping[str, str], host: str) -> tuple[str, ...]:
     """Return the repositories of the registry `host` that a blob's labels name."""
     return tuple(filter(None, labels.get(f"{_SOURCE}{host}", "").split(",")))
+
+
+def sources_in(labels: Mapping[str, str]) -> tuple[Source, ...]:
+    """Return all repositories that a blob's labels name, by registry."""
+    hosts = (key.removeprefix(_SOURCE) for key in sorted(labels) if key.startswith(_SOURCE))
+    return tuple(Source(host, repository) for host in hosts for repository in repositories_in(labels, host))
 
 
 def referrer_label(referrer: Digest) -> dict[str, str]:

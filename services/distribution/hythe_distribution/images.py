@@ -8,20 +8,17 @@ from dataclasses import dataclass, field
 from hythe.digest import Digest
 from hythe.errors import DataLoss, HytheError, InvalidArgument, NotFound
 from hythe.oci import Descriptor, ImageConfig, Index, Manifest, Platform, default_platform
-from hythe.oci.media_types import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
+from hythe.oci.media_types import CONFIG_TYPES, DOCUMENT_TYPES
 from hythe.oci.platform import preference
 from hythe.ports.content import Content
 from hythe_distribution.parsed import Documents
 from hythe_distribution.presence import Presence, asked
+from hythe_distribution.tree import MAX_DOCUMENTS, MAX_NESTED_INDEXES
 
-MAX_NESTED_INDEXES = 3
-MAX_DOCUMENTS = 2000
-"""Most manifests and indexes that are looked at below one root, which is a stranger's word."""
 MAX_LABELS_BYTES = 64 << 10
 MAX_TEXT = 128
 
 _UNKNOWN_OS = "unknown"
-_DOCUMENT_TYPES = INDEX_TYPES | MANIFEST_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +124,7 @@ def read_image(documents: Documents, presence: Presence, target: Descriptor) -> 
         looked_at.add(descriptor.digest)
         if (size_bytes := presence(descriptor.digest)) is not None:
             present[descriptor.digest] = size_bytes
-        if depth and descriptor.media_type not in _DOCUMENT_TYPES:
+        if depth and descriptor.media_type not in DOCUMENT_TYPES:
             continue
         document, failure = _manifest(documents, descriptor, size_bytes)
         if isinstance(document, Index):
@@ -204,12 +201,7 @@ def _fitting(variants: list[Variant], wanted: Platform) -> Iterator[Variant]:
     """Yield those that run on `wanted`, the best first; the only one that doesn't say where it runs comes last."""
     for platform in preference(wanted):
         for variant in variants:
-            offer = variant.platform
-            if offer and (offer.os, offer.architecture, offer.variant) == (
-                platform.os,
-                platform.architecture,
-                platform.variant,
-            ):
+            if variant.platform is not None and variant.platform.matches(platform):
                 yield variant
     unnamed = [variant for variant in variants if variant.platform is None]
     if len(unnamed) == 1:

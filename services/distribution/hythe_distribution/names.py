@@ -13,6 +13,7 @@ from hythe.errors import Conflict, InvalidArgument, NotFound
 from hythe.oci import Descriptor
 from hythe.ports.metadata import ALL_NAMESPACES
 from hythe.reference import Reference, parse_reference
+from hythe_distribution.gathering import all_of
 from hythe_distribution.pull import NameRecord
 
 DANGLING_HOST = "hythe.invalid"
@@ -150,8 +151,16 @@ class Naming:
                 if if_revision != 0:
                     await self._keep_from_vanishing(namespace, reference, target, if_revision)
                 failpoints.reach("distribution.name.move")
-                record = await self._records.put(namespace, reference, target, if_revision)
-                await self._forget_dangling(namespace, target.digest)
+                nameless = dangling_reference(target.digest)
+                record, dangling = await all_of(
+                    (
+                        self._records.put(namespace, reference, target, if_revision),
+                        self._records.get(namespace, nameless),  # side by side: every pull waits for both
+                    )
+                )
+                assert record is not None
+                if dangling is not None:
+                    await self._remove(namespace, dangling)
                 return record
 
     async def keep_nameless(self, namespace: str, target: Descriptor) -> NamedImage:
@@ -243,11 +252,6 @@ class Naming:
         others = by_root(await self.all(namespace)).get(before.digest, ())
         if all(name.reference == before.reference for name in others):
             await self._records.put(namespace, dangling_reference(before.digest), before.target, None)
-
-    async def _forget_dangling(self, namespace: str, root: Digest) -> None:
-        record = await self._records.get(namespace, dangling_reference(root))
-        if record is not None:
-            await self._remove(namespace, record)
 
     async def _remove(self, namespace: str, name: NamedImage) -> bool:
         """Return whether the name is gone, also when somebody else was faster; False when it has moved."""

@@ -29,7 +29,7 @@ class Spares:
     """
 
     def __init__(self, count: int, part_bytes: int) -> None:
-        """Hold at most `count` parts of `part_bytes` at once; a buffer takes memory only once it is used, and is kept."""
+        """Hold at most `count` parts of `part_bytes` at once; a buffer takes memory from its first use until no download runs."""
         self.count = count
         self.threads = Workers("part", max(1, count))
         self._part_bytes = part_bytes
@@ -48,6 +48,8 @@ class Spares:
         finally:
             with self._lock:
                 self._downloads -= 1
+                if not self._downloads:
+                    self._idle.clear()  # a service at rest holds no buffers
 
     @property
     def free(self) -> bool:

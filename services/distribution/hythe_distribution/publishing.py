@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import NotFound
 from hythe.ports.content import Content
@@ -19,12 +18,12 @@ Publish = Callable[[str, Sequence[Publication]], None]
 class Publisher:
     """Publishes trees of blobs with the labels that keep and explain them."""
 
-    def __init__(self, content: Content, records: Records, workers: Workers, publish: Publish | None = None) -> None:
-        """Publish by `publish`, by `Records.publish` if nothing else is given, in threads of `workers`."""
+    def __init__(self, content: Content, records: Records, workers: Workers, publish: Publish) -> None:
+        """Publish by `publish`, which is `Library.publish` of the process that owns both, in threads of `workers`."""
         self._content = content
         self._records = records
         self._workers = workers
-        self._publish = publish or records.publish
+        self._publish = publish
 
     async def publish(self, namespace: str, brought: Sequence[Brought]) -> bool:
         """Make all blobs of these trees visible, durable when this returns; tell whether all of them are still here.
@@ -33,7 +32,7 @@ class Publisher:
         caller brings it again before it points to it. Repeating it is safe.
 
         Raises:
-            HytheError: see `hythe_distribution.records.Records.publish`.
+            HytheError: see `hythe_distribution.namespace_store.Library.publish`.
         """
         return await self._workers.run(None, self._publish_all, namespace, brought)
 
@@ -50,9 +49,8 @@ class Publisher:
 
     def _publish_all(self, namespace: str, brought: Sequence[Brought]) -> bool:
         blobs = publications(brought, lambda digest: self.labels_now(namespace, digest))
-        with tracing.span("publish", hythe__namespace=namespace, hythe__blobs=len(blobs)):
-            try:
-                self._publish(namespace, blobs)
-            except NotFound:  # one that looks before it publishes
-                return False
-            return all(has_blob(self._content, blob.digest) for blob in blobs)
+        try:
+            self._publish(namespace, blobs)
+        except NotFound:
+            return False
+        return all(has_blob(self._content, blob.digest) for blob in blobs)  # another host may own the same bucket

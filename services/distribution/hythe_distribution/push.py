@@ -217,7 +217,7 @@ class _Shelf:
         """Tell whether an entry of an index is here whole, or for a nested index, an entry of it."""
         if not is_document(entry):
             return self.has(entry)
-        check_nesting(str(entry.digest), depth)
+        check_nesting(f"read {entry.digest}", depth)
         document = self.read(entry)
         if isinstance(document, Index):
             return any(self.keeps(nested, depth + 1) for nested in document.manifests)

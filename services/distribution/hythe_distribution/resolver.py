@@ -206,7 +206,7 @@ class Resolver:
         total_bytes, depth = len(root.raw), 0
         while indexes := [document for document in level if isinstance(document, Index)]:
             depth += 1
-            check_nesting(str(source), depth)
+            check_nesting(f"read {source}", depth)
             entries = {
                 entry.digest: entry
                 for index in indexes
@@ -258,20 +258,16 @@ def _check_size(source: Source, descriptor: Descriptor, raw: bytes) -> None:
 def _chosen(images: Sequence[PlatformImage], wanted: Platform) -> PlatformImage:
     for platform in preference(wanted):
         for image in images:
-            if _same(image.platform, platform):
+            if image.platform.matches(platform):
                 return image
     return images[0]
 
 
 def _check_platform(reference: Reference, image: PlatformImage, wanted: Platform) -> None:
     found = image.config.platform
-    if found.architecture and not any(_same(found, platform) for platform in preference(wanted)):
+    if found.architecture and not found.runs_on(wanted):
         raise NotFound(
             f"resolve {reference}: the image is for {found}, not for {wanted}",
             next_step=f"choose --platform {found}, or an image for {wanted}",
             details={"kind": "platform"},
         )
-
-
-def _same(one: Platform, other: Platform) -> bool:
-    return (one.os, one.architecture, one.variant) == (other.os, other.architecture, other.variant)

@@ -50,7 +50,7 @@ class Retention:
             HytheError: see `Records.publish`.
         """
         wanted = list(blobs)
-        with tracing.span("publish blobs", content__blobs=len(wanted)), self._lock:
+        with tracing.span("publish", hythe__namespace=namespace, hythe__blobs=len(wanted)), self._lock:
             for blob in wanted:
                 self._content.info(blob.digest)
             self._records.publish(namespace, wanted)
@@ -62,7 +62,7 @@ class Retention:
             AlreadyExists: the namespace sees it (details ``digest``).
             HytheError: see `Records.publish`; the bytes go with the hold then, unless somebody sees them.
         """
-        with tracing.span("publish blobs", content__blobs=1), self._lock:
+        with tracing.span("publish", hythe__namespace=namespace, hythe__blobs=1), self._lock:
             try:
                 self._records.get(namespace, blob.digest)
             except NotFound:

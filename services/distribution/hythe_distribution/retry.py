@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-from hythe_distribution.cancellation import Cancellation
 
 TRIES = 4
 FIRST_DELAY_S = 0.1
@@ -45,18 +42,3 @@ def retry_after_s(header: str, now: datetime | None = None) -> float | None:
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
     return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
-
-
-def pause(cancellation: Cancellation, seconds: float) -> None:
-    """Wait, unless the work is cancelled meanwhile.
-
-    Raises:
-        Cancelled: it is.
-    """
-    woken = threading.Event()
-    forget = cancellation.on_cancel(woken.set)
-    try:
-        woken.wait(seconds)
-    finally:
-        forget()
-    cancellation.check()

@@ -26,8 +26,10 @@ class TransferHandlers:
         """Add all endpoints to `service`."""
         service.operation("image", "push", wire.ImagePush, self.image_push, scope="any", abandoned="cancel")
         service.operation("image", "copy", wire.ImageCopy, self.image_copy, scope="any", abandoned="cancel")
-        service.unary("image", "referrers", wire.ImageReferrers, self.image_referrers, scope="any")
-        service.unary("registry", "login", wire.RegistryLogin, self.registry_login, scope="any")
+        service.operation(
+            "image", "referrers", wire.ImageReferrers, self.image_referrers, scope="any", abandoned="cancel"
+        )
+        service.operation("registry", "login", wire.RegistryLogin, self.registry_login, scope="any", abandoned="cancel")
         service.unary("registry", "logout", wire.RegistryLogout, self.registry_logout, scope="any")
 
     async def image_push(self, context: Context, request: wire.ImagePush, progress: Progress) -> wire.ImagePushed:
@@ -57,7 +59,9 @@ class TransferHandlers:
         copied = await self._copier.copy(context.namespace, order, lambda news: progress(push_message(news)))
         return pushed_message(copied)
 
-    async def image_referrers(self, context: Context, request: wire.ImageReferrers) -> wire.ImageReferrerList:
+    async def image_referrers(
+        self, context: Context, request: wire.ImageReferrers, progress: Progress
+    ) -> wire.ImageReferrerList:
         """Answer ``image.referrers``."""
         subject, found = await self._referrers.about(
             parse_reference(request.reference),
@@ -79,7 +83,9 @@ class TransferHandlers:
             ],
         )
 
-    async def registry_login(self, context: Context, request: wire.RegistryLogin) -> wire.RegistryLoggedIn:
+    async def registry_login(
+        self, context: Context, request: wire.RegistryLogin, progress: Progress
+    ) -> wire.RegistryLoggedIn:
         """Answer ``registry.login``."""
         kept = await self._logins.log_in(request.host, request.username, request.password, request.plain_http)
         return wire.RegistryLoggedIn(host=kept.host, kept_in=kept.kept_in)

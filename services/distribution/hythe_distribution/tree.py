@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hythe.digest import Digest
 from hythe.errors import InvalidArgument
 from hythe.oci import Descriptor, Index, Manifest, Platform, select
-from hythe.oci.media_types import INDEX_TYPES, MANIFEST_TYPES, is_foreign
+from hythe.oci.media_types import DOCUMENT_TYPES, is_foreign
 
 MAX_NESTED_INDEXES = 3
 MAX_DOCUMENTS = 1000
@@ -71,7 +71,7 @@ def for_platform(wanted: Platform) -> Choose:
 
 def is_document(descriptor: Descriptor) -> bool:
     """Tell whether a descriptor points to a manifest or index that can be read."""
-    return descriptor.media_type in MANIFEST_TYPES or descriptor.media_type in INDEX_TYPES
+    return descriptor.media_type in DOCUMENT_TYPES
 
 
 def lies_elsewhere(layer: Descriptor) -> bool:
@@ -97,14 +97,14 @@ def grow(root: Descriptor, read: Read, choose: Choose, has: Has = lambda _: True
     return Tree(tuple(walk.nodes.values()), blobs, opaque, tuple(walk.foreign.values()), missing)
 
 
-def check_nesting(what: str, depth: int) -> None:
-    """Return unless `depth` indexes lie in each other and that is too many.
+def check_nesting(step: str, depth: int) -> None:
+    """Return unless `depth` indexes lie in each other and that is too many; `step` is what is being done.
 
     Raises:
         InvalidArgument: it is.
     """
     if depth > MAX_NESTED_INDEXES:
-        raise InvalidArgument(f"read {what}: indexes are nested more than {MAX_NESTED_INDEXES} deep")
+        raise InvalidArgument(f"{step}: indexes are nested more than {MAX_NESTED_INDEXES} deep")
 
 
 def check_total(what: str, documents: int, document_bytes: int) -> None:
@@ -150,7 +150,7 @@ class _Walk:
         if document is None:
             self.missing[descriptor.digest] = descriptor
         elif isinstance(document, Index):
-            check_nesting(str(descriptor.digest), depth + 1)
+            check_nesting(f"read {descriptor.digest}", depth + 1)
             for entry in self._choose(document):
                 if is_document(entry):
                     self.visit(entry, depth + 1)

@@ -10,6 +10,7 @@ from hythe.errors import HytheError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
     from hythe.client.root_span import CommandTrace
     from hythe.client.sync_bus import SyncBus
@@ -70,6 +71,18 @@ class Context:
     def subject(self, service: str, noun: str, verb: str) -> str:
         """Return the subject of a request to `service` in the command's namespace."""
         return subjects.rpc(self.namespace, self.bus.key_name, service, noun, verb)
+
+    def operate(self, service: str, noun: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Follow an operation that tells nothing on its way to its end, and return its result.
+
+        Raises:
+            HytheError: what the service said, or that it does not answer.
+        """
+        result: dict[str, Any] = {}
+        for state, payload in self.bus.operate(self.subject(service, noun, verb), body):
+            if state == "done":
+                result = payload
+        return result
 
     def finish(self, error: HytheError | None, code: int) -> str:
         """Send the command's spans, once; return the trace id if there is a trace to look at, else an empty string."""

@@ -36,7 +36,7 @@ MEANINGS: dict[int, str] = {
     UNKNOWN: "no answer in time: whether it took effect is unknown",
     SERVICE_AWAY: "a service or a server that is needed does not answer; nothing was done",
     BUS_AWAY: "the stack is not running, or its bus does not answer",
-    UNHEALTHY: "status: something is not healthy; doctor: something must be repaired; images check: not whole",
+    UNHEALTHY: "status: something is not healthy; doctor: something must be repaired; images check, content check: not whole",
     RUN_OURS: "run: Hythe failed, the container's command may not have run",
     RUN_CANNOT_INVOKE: "run: the command cannot be invoked",
     RUN_NOT_FOUND: "run: the command is not in the image",

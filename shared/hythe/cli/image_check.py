@@ -12,10 +12,7 @@ if TYPE_CHECKING:
 
     from hythe.cli.context import Context
 
-CHECK_S = 30.0
-VERIFY_S = 3600.0
 USAGE_S = 30.0
-REGISTRY_S = 60.0
 
 
 def check_arguments(parser: ArgumentParser) -> None:
@@ -34,8 +31,7 @@ def check(context: Context) -> int:
     """Check images."""
     args = context.args
     body = {"images": args.images, "verify": args.verify}
-    timeout_s = VERIFY_S if args.verify else CHECK_S
-    rows = context.bus.call(context.subject("distribution", "image", "check"), body, timeout_s=timeout_s)["images"]
+    rows = context.operate("distribution", "image", "check", body)["images"]
     if args.quiet:
         for row in rows:
             if not _is_whole(row):
@@ -125,7 +121,7 @@ def referrers(context: Context) -> int:
         "platform": args.platform,
         "plain_http": args.plain_http,
     }
-    answer = context.bus.call(context.subject("distribution", "image", "referrers"), body, timeout_s=REGISTRY_S)
+    answer = context.operate("distribution", "image", "referrers", body)
     rows = answer["referrers"]
     if args.quiet:
         for row in rows:

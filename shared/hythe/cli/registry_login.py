@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hythe.cli.context import Context
 
 DEFAULT_HOST = "docker.io"
-LOGIN_S = 60.0
 MAX_PASSWORD_BYTES = 64 << 10
 
 
@@ -35,7 +34,7 @@ def login(context: Context) -> int:
     args = context.args
     username, password = _credentials(args)
     body = {"host": args.registry, "username": username, "password": password, "plain_http": args.plain_http}
-    answer = context.bus.call(context.subject("distribution", "registry", "login"), body, timeout_s=LOGIN_S)
+    answer = context.operate("distribution", "registry", "login", body)
     if context.as_json:
         output.json_line(answer)
     else:

@@ -120,7 +120,8 @@ def _detached(context: Context, subject: str, body: dict[str, Any], container: s
 
 
 def _attached(context: Context, subject: str, body: dict[str, Any], container: str) -> int:
-    return _Attached(context, subject, body, container).wait()
+    with Signals() as signals:  # before the request: no signal may end the command once a container may come of it
+        return _Attached(context, subject, body, container, signals).wait()
 
 
 def _warn_all(result: dict[str, Any]) -> None:
@@ -162,12 +163,12 @@ class _Fetching:
 class _Attached:
     """A run whose command stays: streams, signals, exit code."""
 
-    def __init__(self, context: Context, subject: str, body: dict[str, Any], container: str) -> None:
+    def __init__(self, context: Context, subject: str, body: dict[str, Any], container: str, signals: Signals) -> None:
         self._context = context
         self._container = container
         self._channel = IoChannel(context.bus, context.namespace, source=Input(0) if context.args.interactive else None)
         self._fetching = _Fetching()
-        self._signals = Signals()
+        self._signals = signals
         self._passed_on = 0
         self._running = False
         self._told = False
@@ -184,12 +185,11 @@ class _Attached:
             HytheError: it could not be run, or its end or output could not be learnt.
         """
         try:
-            with self._signals:
-                while not self._attachment.finished:
-                    self._attachment.turn(self._signals.wakeup, read_stdin=self._running)
-                    self._take_progress()
-                    self._pass_signals_on()
-                    self._look_after()
+            while not self._attachment.finished:
+                self._attachment.turn(self._signals.wakeup, read_stdin=self._running)
+                self._take_progress()
+                self._pass_signals_on()
+                self._look_after()
             return self._end()
         finally:
             self._fetching.end()

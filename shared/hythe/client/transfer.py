@@ -157,7 +157,7 @@ def download(url: str, headers: Mapping[str, str], step: str = "fetch the archiv
 
 def _refusal(step: str, response: http.client.HTTPResponse, data: bytes) -> HytheError:
     """Return the error that a service of ours, or the store that it led to, answered."""
-    if response.getheader("Content-Type", "") == "application/json":
+    if data.startswith(b"{"):
         return decode(data)
     return Unavailable(
         f"{step}: the store answers {response.status} {response.reason}", service=SERVICE, outcome="failed"

@@ -160,16 +160,10 @@ def select(index: Index, wanted: Platform) -> Descriptor:
     Raises:
         NotFound: nothing in it runs on `wanted` (details ``kind=platform``); the message lists what it offers.
     """
-    known = media_types.MANIFEST_TYPES | media_types.INDEX_TYPES
-    entries = [entry for entry in index.manifests if entry.media_type in known]
+    entries = [entry for entry in index.manifests if entry.media_type in media_types.DOCUMENT_TYPES]
     for platform in preference(wanted):
         for entry in entries:
-            offer = entry.platform
-            if offer is not None and (offer.os, offer.architecture, offer.variant) == (
-                platform.os,
-                platform.architecture,
-                platform.variant,
-            ):
+            if entry.platform is not None and entry.platform.matches(platform):
                 return entry
     unnamed = [entry for entry in entries if entry.platform is None]
     if len(unnamed) == 1:

@@ -48,6 +48,14 @@ class Platform:
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
+    def matches(self, other: Platform) -> bool:
+        """Whether both mean the same system and processor."""
+        return (self.os, self.architecture, self.variant) == (other.os, other.architecture, other.variant)
+
+    def runs_on(self, wanted: Platform) -> bool:
+        """Whether what is made for this platform runs on `wanted`; see `preference`."""
+        return any(self.matches(platform) for platform in preference(wanted))
+
 
 def normalised(os_name: str, architecture: str, variant: str = "", os_version: str = "") -> Platform:
     """Return the platform with aliases replaced (``x86_64`` is ``amd64``) and the baseline variant left out.

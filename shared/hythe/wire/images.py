@@ -183,7 +183,7 @@ class ImageSteps(Reply):
 
 
 class ImageCheck(Request):
-    """``image.check``: whether all content of the images is here; all of the namespace, or those named.
+    """``image.check`` (operation): whether all content of the images is here; all of the namespace, or those named.
 
     With `verify` each blob's bytes are read and hashed as well. Result: `ImageChecks`.
     """
@@ -260,7 +260,7 @@ class ImagePruned(Reply):
 
 
 class ImageReferrers(Request):
-    """``image.referrers``: what a registry says is about an image. Result: `ImageReferrerList`."""
+    """``image.referrers`` (operation): what a registry says is about an image. Result: `ImageReferrerList`."""
 
     reference: str
     artifact_type: str = ""
@@ -327,7 +327,7 @@ class TransferAddress(Reply):
 
 
 class RegistryLogin(Request):
-    """``registry.login``: keep credentials for a registry if it takes them. Result: `RegistryLoggedIn`.
+    """``registry.login`` (operation): keep credentials for a registry if it takes them. Result: `RegistryLoggedIn`.
 
     `password` is never logged, traced or answered.
     """

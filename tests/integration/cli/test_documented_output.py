@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from hythe.cli import image_show, images
 from hythe.cli.filters_docker import LIST_KEYS
+from hythe.wire import content
 from hythe.wire import images as wire
 from hythe.wire.distribution import BlobPush, LayerProgress, PullProgress, PushProgress
 from scripts.lab.stack import Stack
@@ -169,6 +170,10 @@ def _names(value: object) -> set[str]:
         ("Progress", BlobPush),
         ("Progress", PullProgress),
         ("Progress", PushProgress),
+        ("hythe content ls", content.ContentInfo),
+        ("hythe content active", content.IngestState),
+        ("hythe content check", content.ContentChecked),
+        ("hythe content check", content.ContentFinding),
     ],
 )
 def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[BaseModel]) -> None:

@@ -18,6 +18,7 @@ from hythe.digest import parse_digest
 from hythe.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from hythe.identifiers import new_id
 from hythe.wire import images as wire
+from hythe.wire.base import Empty
 from hythe.wire.container import ContainerRecord, ContainerSpec, ImageRef
 from hythe.wire.distribution import ImagePull, ImagePulled, PullProgress
 from hythe.wire.metadata import ContainerBegin, ImagePut, ImageRecord
@@ -56,6 +57,14 @@ class Stack:
             async for _ in operation:
                 pass
             return operation.result
+
+    async def check(self, request: wire.ImageCheck) -> list[wire.ImageCheckResult]:
+        """Check images."""
+        subject = subjects.rpc("default", self.bus.key_name, "distribution", "image", "check")
+        async with self.bus.operate(subject, request, Empty, wire.ImageChecks, request_id=new_id()) as operation:
+            async for _ in operation:
+                pass
+            return operation.result.images
 
     async def listed(self, namespace: str = "default") -> dict[str, wire.ImageSummary]:
         """Return all images by reference."""
@@ -231,14 +240,14 @@ async def test_damage_on_the_disk_is_found(stack: Stack, registry: Registry) -> 
     mine = image()
     reference = registry.push(index([mine]), "damaged:v1")
     await stack.pull(reference)
-    (whole,) = (await stack.ask("check", wire.ImageCheck(verify=True), wire.ImageChecks)).images
+    (whole,) = await stack.check(wire.ImageCheck(verify=True))
     assert (whole.complete, whole.blobs, whole.missing, whole.corrupt) == (True, 5, [], [])
     stack.content.delete(parse_digest(mine.layers[0].digest))
     path = stack.content.locate(parse_digest(mine.layers[1].digest))
     path.chmod(0o644)
     path.write_bytes(b"x" * len(mine.layers[1].data))
     request = wire.ImageCheck(images=[reference], verify=True)
-    (broken,) = (await stack.ask("check", request, wire.ImageChecks)).images
+    (broken,) = await stack.check(request)
     assert (broken.complete, broken.missing, broken.corrupt) == (
         False,
         [mine.layers[0].digest],

@@ -400,7 +400,11 @@ async def test_disk_that_fills_up_in_mid_pull_gives_its_room_back(
     content = DirectoryContent(small_distribution.root / "content")
     bus = await connect(small_distribution, secured, "runtime")
     pulling = asyncio.create_task(pull(bus, reference))
-    await asyncio.to_thread(eventually, lambda: list(content.ingests()), what="the layer comes")
+    await asyncio.to_thread(
+        eventually,
+        lambda: any(each.reference.startswith("layer-") for each in content.ingests()),
+        what="the layer comes",
+    )
     filler = small_distribution.root / "filler"
     with filler.open("wb") as file, pytest.raises(OSError):
         while True:

@@ -15,6 +15,7 @@ from hythe.errors import InvalidArgument, PermissionDenied
 from hythe.identifiers import new_id
 from hythe.oci import default_platform
 from hythe.wire import distribution, images
+from hythe.wire.base import Empty
 from scripts.lab.images import index
 from scripts.lab.registry import Registry
 from tests.fixtures.secured_bus import SecuredBus
@@ -63,10 +64,10 @@ def subject(bus: Bus, noun: str, verb: str) -> str:
 
 
 async def operate(
-    bus: Bus, verb: str, request: BaseModel, progress: type[BaseModel], result: type[BaseModel]
+    bus: Bus, verb: str, request: BaseModel, progress: type[BaseModel], result: type[BaseModel], noun: str = "image"
 ) -> object:
-    """Carry out an operation on images and return its result."""
-    async with bus.operate(subject(bus, "image", verb), request, progress, result, request_id=new_id()) as operation:
+    """Carry out an operation and return its result."""
+    async with bus.operate(subject(bus, noun, verb), request, progress, result, request_id=new_id()) as operation:
         async for _ in operation:
             pass
         return operation.result
@@ -109,9 +110,9 @@ async def test_copy_and_referrers_are_answered(bus: Bus, registry: Registry) -> 
         target=f"{registry.address}/service/to@{signature.manifest.digest}",
     )
     await operate(bus, "copy", order, distribution.PushProgress, images.ImagePushed)
-    found = await bus.call(
-        subject(bus, "image", "referrers"), images.ImageReferrers(reference=target), images.ImageReferrerList
-    )
+    asked = images.ImageReferrers(reference=target)
+    found = await operate(bus, "referrers", asked, Empty, images.ImageReferrerList)
+    assert isinstance(found, images.ImageReferrerList)
     assert found.subject == image.manifest.digest
     assert [entry.digest for entry in found.referrers] == [signature.manifest.digest]
 
@@ -131,7 +132,8 @@ async def test_verifier_of_the_settings_refuses_a_pull(bus: Bus, registry: Regis
 async def test_login_is_kept_and_forgotten(bus: Bus, registry: Registry, tmp_path: Path) -> None:
     """A login goes to the file that Docker has it in, and goes away again."""
     request = images.RegistryLogin(host=f"http://{registry.address}/v2/", username="me", password="hunter2")
-    kept = await bus.call(subject(bus, "registry", "login"), request, images.RegistryLoggedIn)
+    kept = await operate(bus, "login", request, Empty, images.RegistryLoggedIn, noun="registry")
+    assert isinstance(kept, images.RegistryLoggedIn)
     assert kept.host == registry.address
     file = tmp_path / "docker" / "config.json"
     assert list(json.loads(file.read_text())["auths"]) == [registry.address]

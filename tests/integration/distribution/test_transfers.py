@@ -15,6 +15,7 @@ from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.bringing import Bringer
 from hythe_distribution.copying import Copier, CopyOrder
 from hythe_distribution.fetcher import Fetcher
+from hythe_distribution.namespace_store import Library
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import Puller, Wish
 from hythe_distribution.push import Order, Pusher
@@ -24,8 +25,8 @@ from hythe_distribution.sending import Sender
 from hythe_distribution.workers import Workers
 from scripts.lab.images import index
 from scripts.lab.registry import Registry
-from tests.unit.distribution.test_fetcher import Counts
-from tests.unit.distribution.test_pull import Names
+from tests.fakes.fetching import Counts
+from tests.fakes.names import Names
 from tests.unit.distribution.transfers import OTHER_ARCHITECTURE, NamedRoots, an_image, artifact, digest, digests
 
 
@@ -39,7 +40,8 @@ class Host:
         self.fetcher = Fetcher(self.http, self.content, self.workers["download"], questions, Counts())
         resolver = Resolver(self.http, self.content, questions)
         bringer, referrers = Bringer(self.fetcher, resolver, questions), Referrers(self.http, resolver, questions)
-        publisher = Publisher(self.content, MemoryRecords(), questions)
+        records = MemoryRecords()
+        publisher = Publisher(self.content, records, questions, Library(self.content, records).publish)
         self.puller = Puller(resolver, bringer, referrers, self.content, publisher, self.names, None, questions)
         sender = Sender(self.http, self.workers["upload"])
         self.pusher = Pusher(NamedRoots(self.names), self.content, publisher, sender, questions)

@@ -94,7 +94,10 @@ def test_picture_is_no_wider_and_no_higher_than_the_terminal(terminal: tuple[Tex
         screen.layer(f"sha256:{number:064x}", "waiting", 0, 10**9)
     screen.layer(B, "fetching", 123_456_789, 987_654_321)
     screen.end()
-    shown = os.read(outside, 1 << 20).decode()
+    raw = b""
+    while b"Total: 123.5 MB" not in raw or not raw.endswith(b"\x1b[?25h"):
+        raw += os.read(outside, 1 << 20)  # the kernel hands it over piece by piece
+    shown = raw.decode()
     picture = re.sub("\x1b\\[[?0-9]*[A-Za-z]", "", shown.rpartition("\x1b[?25l")[2])
     lines = picture.rstrip().split("\r\n")
     assert len(lines) == 7

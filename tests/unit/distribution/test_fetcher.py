@@ -12,7 +12,6 @@ from hythe.errors import DataLoss, NotFound, Unavailable
 from hythe.oci import Descriptor
 from hythe_distribution.fetcher import BlobProgress
 from tests.fakes.fetching import DATA, DOWNLOADS, OTHER, RULES, SOURCE, Bench
-from tests.fakes.fetching import Counts as Counts
 from tests.fixtures.waiting import eventually_async
 
 

@@ -11,9 +11,10 @@ from hythe.digest import Digest, parse_digest
 from hythe.errors import DataLoss, InvalidArgument, NotFound
 from hythe.oci import default_platform, parse_platform
 from hythe_distribution.adapters.memory_store import MemoryContent
-from hythe_distribution.images import MAX_DOCUMENTS, Image, ImageContent, choose, describe, read_image, summarise
+from hythe_distribution.images import Image, ImageContent, choose, describe, read_image, summarise
 from hythe_distribution.parsed import Documents
 from hythe_distribution.presence import asked, seen
+from hythe_distribution.tree import MAX_DOCUMENTS
 from scripts.lab.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Blob, encode, index
 from tests.unit.distribution.catalogue_bench import (
     OTHER_ARCHITECTURE,

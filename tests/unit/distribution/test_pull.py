@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hythe.digest import Digest, parse_digest
+from hythe.digest import parse_digest
 from hythe.errors import Conflict, DataLoss, InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from hythe.oci import Descriptor, Platform, default_platform, parse_platform
+from hythe.oci import Platform, default_platform, parse_platform
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.adapters.records_memory import MemoryRecords
@@ -19,16 +19,18 @@ from hythe_distribution.bringing import Bringer
 from hythe_distribution.fetcher import BlobProgress, Fetcher
 from hythe_distribution.hosts import source_of
 from hythe_distribution.images import describe
+from hythe_distribution.namespace_store import Library
 from hythe_distribution.publishing import Publisher
-from hythe_distribution.pull import NameRecord, Puller, Wish
+from hythe_distribution.pull import Puller, Wish
 from hythe_distribution.referrers import Referrers
 from hythe_distribution.resolver import Resolved, Resolver
 from hythe_distribution.workers import Workers
 from scripts.lab.images import Blob, Image, ImageBuilder, Index, Layer, encode, index
 from tests.fakes.faults import both_manifest_and_index, with_fields
+from tests.fakes.fetching import RULES, Counts
 from tests.fakes.gated_registry import GatedRegistry
+from tests.fakes.names import Names
 from tests.fixtures.waiting import eventually_async
-from tests.unit.distribution.test_fetcher import Counts
 
 REFERENCE = parse_reference("registry.example/app:1")
 SOURCE = source_of(REFERENCE, False)
@@ -41,34 +43,6 @@ def an_image(architecture: str | None = None, layers: int = 3, name: str = "") -
     for i in range(layers):
         builder = builder.layer(Layer().directory(f"{name}{i}"), "none")
     return builder.build()
-
-
-class Names:
-    """A body of `hythe_distribution.pull.ImageNames` in memory, with a call to make before each `put`."""
-
-    def __init__(self) -> None:
-        self.records: dict[tuple[str, str], NameRecord] = {}
-        self.before_put: Callable[[], None] = lambda: None
-        self.away = False
-        self._revision = 0
-
-    async def get(self, namespace: str, reference: Reference) -> NameRecord:
-        """See `hythe_distribution.pull.ImageNames.get`."""
-        if self.away:
-            raise Unavailable("ask metadata.image.get: metadata is not running", service="metadata")
-        return self.records.get((namespace, str(reference)), NameRecord(0, None))
-
-    async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
-        """See `hythe_distribution.pull.ImageNames.put`."""
-        self.before_put()
-        if (await self.get(namespace, reference)).revision != if_revision:
-            raise Conflict(f"put {reference}: changed meanwhile")
-        self.point(namespace, reference, target.digest)
-
-    def point(self, namespace: str, reference: Reference, digest: Digest) -> None:
-        """Change a record as somebody else would."""
-        self._revision += 1
-        self.records[namespace, str(reference)] = NameRecord(self._revision, digest)
 
 
 class SmallContent(MemoryContent):
@@ -90,7 +64,7 @@ class Bench:
         self.content = SmallContent()
         self.names = Names()
         self.downloads, self.questions = Workers("download", 3), Workers("question", 4)
-        self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, Counts())
+        self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, Counts(), RULES)
         self.records = MemoryRecords()
         resolver = Resolver(self.registry, self.content, self.questions)
         self.puller = Puller(
@@ -98,7 +72,7 @@ class Bench:
             Bringer(self.fetcher, resolver, self.questions),
             Referrers(self.registry, resolver, self.questions),
             self.content,
-            Publisher(self.content, self.records, self.questions),
+            Publisher(self.content, self.records, self.questions, Library(self.content, self.records).publish),
             self.names,
             None,
             self.questions,

@@ -95,7 +95,7 @@ class _Forgetful:
         if self.times:
             self.times -= 1
             self._transfers.content.delete(digest(self._blob))
-        self._transfers.records.publish(namespace, blobs)
+        self._transfers.library.publish(namespace, blobs)
 
 
 def _puller_with(transfers: Transfers, publish: _Forgetful) -> Puller:

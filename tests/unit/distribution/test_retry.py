@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime
 
 import pytest
 
 from hythe_distribution.breaker import Breaker
-from hythe_distribution.cancellation import Cancellation, Cancelled
 from hythe_distribution.hosts import Endpoint
-from hythe_distribution.retry import delay_s, pause, retry_after_s, worth_repeating
+from hythe_distribution.retry import delay_s, retry_after_s, worth_repeating
 
 MIRROR = Endpoint("https", "mirror.example", 443)
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -59,16 +57,6 @@ def test_delay_doubles_and_is_spread() -> None:
 def test_time_to_wait_is_read_as_seconds_or_as_a_date(header: str, seconds: float | None) -> None:
     """Both forms of Retry-After are honoured; what is neither is as good as nothing."""
     assert retry_after_s(header, NOW) == seconds
-
-
-def test_waiting_ends_when_the_work_is_cancelled() -> None:
-    """Nobody waits half a minute for a registry after the user has pressed Ctrl-C."""
-    cancellation = Cancellation()
-    timer = threading.Timer(0.02, cancellation.cancel)
-    timer.start()
-    with pytest.raises(Cancelled):
-        pause(cancellation, 30)
-    timer.join()
 
 
 def test_server_that_fails_is_passed_over_for_a_growing_time() -> None:

@@ -159,5 +159,5 @@ async def test_check_that_could_not_be_made_refuses(programs: Path) -> None:
 def _is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True

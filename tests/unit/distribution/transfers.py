@@ -18,6 +18,7 @@ from hythe_distribution.fetcher import BlobProgress, Fetcher
 from hythe_distribution.hosts import Source, source_of
 from hythe_distribution.lookup import Found
 from hythe_distribution.names import dangling_reference
+from hythe_distribution.namespace_store import Library
 from hythe_distribution.progress import SendProgress
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import Puller, Wish
@@ -27,9 +28,9 @@ from hythe_distribution.resolver import Resolved, Resolver
 from hythe_distribution.sending import Sender
 from hythe_distribution.workers import Workers
 from scripts.lab.images import OCI_INDEX, OCI_MANIFEST, Blob, Image, ImageBuilder, Index, Layer, encode
+from tests.fakes.fetching import Counts
+from tests.fakes.names import Names
 from tests.fakes.strict_registry import StrictRegistry
-from tests.unit.distribution.test_fetcher import Counts
-from tests.unit.distribution.test_pull import Names
 
 REFERENCE = parse_reference("registry.example/app:1")
 SOURCE = source_of(REFERENCE, False)
@@ -152,7 +153,8 @@ class Transfers:
         self.resolver = Resolver(self.registry, self.content, questions)
         self.bringer = bringer = Bringer(self.fetcher, self.resolver, questions)
         self.referrers = Referrers(self.registry, self.resolver, questions)
-        self.publisher = Publisher(self.content, self.records, questions)
+        self.library = Library(self.content, self.records)
+        self.publisher = Publisher(self.content, self.records, questions, self.library.publish)
         self.puller = Puller(
             self.resolver, bringer, self.referrers, self.content, self.publisher, self.names, self.verdict, questions
         )

@@ -12,10 +12,10 @@ from hythe.oci.platform import normalised
 from hythe.ports.content import Content
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.archive.intake import Holdings, StoredBlob
-from hythe_distribution.archive.labels import UNCOMPRESSED
 from hythe_distribution.archive.rootfs import FinishedLayer
 from hythe_distribution.archive.roots import Root
 from hythe_distribution.documents import keep_document
+from hythe_distribution.image_labels import UNCOMPRESSED
 
 MANIFEST_FILE = "manifest"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

@@ -9,14 +9,12 @@ from typing import Literal
 from hythe.digest import Digest
 from hythe.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from hythe.oci import Descriptor, Index, Manifest, Platform, default_platform, parse_config, parse_document, select
-from hythe.oci.media_types import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES
-from hythe.oci.platform import preference
+from hythe.oci.media_types import CONFIG_TYPES, DOCUMENT_TYPES, INDEX_TYPES
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.archive.roots import plain
 from hythe_distribution.archive.storing import stored_document
-
-MAX_NESTED_INDEXES = 3
+from hythe_distribution.tree import check_nesting
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class _Planner:
     def image(self, reference: Reference | None, root: Descriptor) -> ExportedImage:
         """Take note of all blobs of one image; see `plan_export`."""
         self._what = f"export {reference or root.digest}"
-        if root.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+        if root.media_type not in DOCUMENT_TYPES:
             raise InvalidArgument(f"{self._what}: its type {root.media_type[:100]} is no image's")
         try:
             self._content.info(root.digest)
@@ -101,15 +99,13 @@ class _Planner:
             raise NotFound(f"{self._what}: {root.digest} is not here", details={"kind": "blob"}) from None
         target = root
         document = self._document(target)
-        if not self._options.all_platforms:
-            for _ in range(MAX_NESTED_INDEXES + 1):
-                if isinstance(document, Manifest):
-                    break
-                target = select(document, self._options.platform or default_platform())
-                document = self._document(target)
+        depth = 0
+        while isinstance(document, Index) and not self._options.all_platforms:
+            check_nesting(self._what, depth)
+            target = select(document, self._options.platform or default_platform())
+            document = self._document(target)
+            depth += 1
         if isinstance(document, Index):
-            if not self._options.all_platforms:
-                raise InvalidArgument(f"{self._what}: indexes are nested more than {MAX_NESTED_INDEXES} deep")
             if self._options.format == "docker":
                 raise InvalidArgument(
                     f"{self._what}: a docker-archive holds one platform", next_step="choose one, or the format oci"
@@ -129,10 +125,9 @@ class _Planner:
         return parse_document(stored_document(self._content, target.digest), target.media_type)
 
     def _add_index(self, target: Descriptor, index: Index, depth: int) -> None:
-        if depth > MAX_NESTED_INDEXES:
-            raise InvalidArgument(f"{self._what}: indexes are nested more than {MAX_NESTED_INDEXES} deep")
+        check_nesting(self._what, depth)
         for child in index.manifests:
-            if child.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            if child.media_type not in DOCUMENT_TYPES:
                 self._add(child, "blob")
                 continue
             if child in self._seen:
@@ -173,8 +168,7 @@ class _Planner:
         if wanted is None:
             return
         found = parse_config(stored_document(self._content, manifest.config.digest)).platform
-        offers = [(offer.os, offer.architecture, offer.variant) for offer in preference(wanted)]
-        if found.architecture and (found.os, found.architecture, found.variant) not in offers:
+        if found.architecture and not found.runs_on(wanted):
             raise NotFound(
                 f"{self._what}: the image is for {found}, not for {wanted}",
                 next_step=f"choose --platform {found}, or an image for {wanted}",

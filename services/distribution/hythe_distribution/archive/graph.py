@@ -8,21 +8,20 @@ from dataclasses import dataclass, field
 from hythe.digest import Digest
 from hythe.errors import DataLoss, InvalidArgument, NotFound
 from hythe.oci import Descriptor, Index, Manifest, Platform, layers_with_diff_ids, parse_config, parse_document, select
-from hythe.oci.media_types import CONFIG_TYPES, INDEX_TYPES, LAYER_COMPRESSION, MANIFEST_TYPES
-from hythe.oci.platform import preference
+from hythe.oci.media_types import CONFIG_TYPES, DOCUMENT_TYPES, LAYER_COMPRESSION, MANIFEST_TYPES
 from hythe.ports.content import Content
-from hythe_distribution.archive.labels import child_labels
 from hythe_distribution.archive.storing import stored_document
+from hythe_distribution.image_labels import child_labels
 from hythe_distribution.records import Publication
+from hythe_distribution.tree import check_nesting
 
-MAX_NESTED_INDEXES = 3
 MAX_REFERENCES = 50_000
 """Most blobs that all documents of an archive name together, each time counted: it bounds the labels held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """A manifest or index with all that came of it.
+class Held:
+    """What the archive holds of a manifest or index.
 
     Attributes:
         publications: its blobs by digest, with the labels that keep them.
@@ -42,7 +41,7 @@ class Walk:
         """Walk among the blobs of `sizes`, the archive's, all of which `content` has."""
         self._content = content
         self._sizes = sizes
-        self._trees: dict[tuple[str, Digest, int], Tree] = {}
+        self._trees: dict[tuple[str, Digest, int], Held] = {}
         self._references = 0
 
     def root(self, target: Descriptor, platform: Platform | None) -> Descriptor:
@@ -52,15 +51,17 @@ class Walk:
             NotFound: nothing in it is for `platform` (details ``kind=platform``).
             InvalidArgument: a document isn't in the archive or is broken.
         """
-        for _ in range(MAX_NESTED_INDEXES + 1):
-            document = self.document(target)
-            if platform is None:
-                return target
-            if isinstance(document, Manifest):
-                self._check_platform(document, platform)
-                return target
+        document = self.document(target)
+        if platform is None:
+            return target
+        depth = 0
+        while isinstance(document, Index):
+            depth += 1
+            check_nesting("import archive", depth)
             target = select(document, platform)
-        raise InvalidArgument(f"import archive: indexes are nested more than {MAX_NESTED_INDEXES} deep")
+            document = self.document(target)
+        self._check_platform(document, platform)
+        return target
 
     def whole(self, targets: Sequence[Descriptor]) -> tuple[Publication, ...]:
         """Return the blobs of images that can all be used: each a complete manifest, or an index with at least one.
@@ -106,19 +107,18 @@ class Walk:
         found = (self.document(child) for child in children)
         return frozenset(manifest.config.digest for manifest in found if isinstance(manifest, Manifest))
 
-    def _tree(self, target: Descriptor, depth: int) -> Tree:
-        if depth > MAX_NESTED_INDEXES:
-            raise InvalidArgument(f"import archive: indexes are nested more than {MAX_NESTED_INDEXES} deep")
+    def _tree(self, target: Descriptor, depth: int) -> Held:
+        check_nesting("import archive", depth)
         key = (target.media_type, target.digest, depth)
         if key not in self._trees:
             self._trees[key] = self._make(target, depth)
         return self._trees[key]
 
-    def _make(self, target: Descriptor, depth: int) -> Tree:
+    def _make(self, target: Descriptor, depth: int) -> Held:
         if not self._has(target):
-            return Tree(missing=f"{target.media_type[:100]} {target.digest}")
-        if target.media_type not in INDEX_TYPES | MANIFEST_TYPES:
-            return Tree({target.digest: Publication(target.digest, target.size_bytes)})
+            return Held(missing=f"{target.media_type[:100]} {target.digest}")
+        if target.media_type not in DOCUMENT_TYPES:
+            return Held({target.digest: Publication(target.digest, target.size_bytes)})
         document = self.document(target)
         parts = document.manifests if isinstance(document, Index) else (document.config, *document.layers)
         self._references += len(parts)
@@ -126,7 +126,7 @@ class Walk:
             raise InvalidArgument(f"import archive: its documents name more than {MAX_REFERENCES} blobs")
         return self._index(document, depth) if isinstance(document, Index) else self._manifest(document)
 
-    def _index(self, index: Index, depth: int) -> Tree:
+    def _index(self, index: Index, depth: int) -> Held:
         found: dict[Digest, Publication] = {}
         missing, images = "", 0
         for child in index.manifests:
@@ -136,26 +136,25 @@ class Walk:
             if child.platform is None or child.platform.os != "unknown":  # unknown: an attestation
                 images += tree.images
         found[index.digest] = _publication(index)
-        return Tree(found, missing, images)
+        return Held(found, missing, images)
 
-    def _manifest(self, manifest: Manifest) -> Tree:
+    def _manifest(self, manifest: Manifest) -> Held:
         parts = (manifest.config, *manifest.layers)
         for part in parts:
             if not self._has(part):
-                return Tree(missing=f"{'config' if part is manifest.config else 'layer'} {part.digest}")
+                return Held(missing=f"{'config' if part is manifest.config else 'layer'} {part.digest}")
         is_image = manifest.config.media_type in CONFIG_TYPES
         if is_image and all(layer.media_type in LAYER_COMPRESSION for layer in manifest.layers):
             layers_with_diff_ids(manifest, parse_config(stored_document(self._content, manifest.config.digest)))
         found = {part.digest: Publication(part.digest, part.size_bytes) for part in parts}
         found[manifest.digest] = _publication(manifest)
-        return Tree(found, "", 1)
+        return Held(found, "", 1)
 
     def _check_platform(self, manifest: Manifest, wanted: Platform) -> None:
         if manifest.config.media_type not in CONFIG_TYPES or not self._has(manifest.config):
             return
         found = parse_config(stored_document(self._content, manifest.config.digest)).platform
-        offers = [(offer.os, offer.architecture, offer.variant) for offer in preference(wanted)]
-        if found.architecture and (found.os, found.architecture, found.variant) not in offers:
+        if found.architecture and not found.runs_on(wanted):
             raise NotFound(
                 f"import archive: the image is for {found}, not for {wanted}",
                 next_step=f"choose --platform {found}, or an image for {wanted}",
@@ -175,7 +174,7 @@ def _publication(document: Manifest | Index) -> Publication:
     return Publication(document.digest, len(document.raw), child_labels(document))
 
 
-def _add(found: dict[Digest, Publication], tree: Tree) -> None:
+def _add(found: dict[Digest, Publication], tree: Held) -> None:
     """Add the blobs of `tree`; a document keeps its labels, even if another document calls it a layer."""
     for digest, publication in tree.publications.items():
         if publication.labels or digest not in found:

@@ -9,7 +9,7 @@ from hythe.digest import Digest
 from hythe.errors import InvalidArgument
 from hythe.oci import Index, parse_document
 from hythe.oci.fields import load_object
-from hythe.oci.media_types import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX
+from hythe.oci.media_types import DOCUMENT_TYPES, OCI_INDEX
 from hythe.reference import Reference
 from hythe_distribution.archive.docker import repo_tags
 from hythe_distribution.archive.graph import Walk
@@ -42,7 +42,7 @@ def layout_roots(holdings: Holdings, walk: Walk) -> tuple[Root, ...]:
         )
     index = parse_document(holdings.documents[INDEX_FILE], OCI_INDEX)
     assert isinstance(index, Index)
-    roots = [annotated(entry) for entry in index.manifests if entry.media_type in INDEX_TYPES | MANIFEST_TYPES]
+    roots = [annotated(entry) for entry in index.manifests if entry.media_type in DOCUMENT_TYPES]
     if not roots:
         raise InvalidArgument("import archive: its index.json names no image")
     return _with_docker_names(roots, repo_tags(holdings), walk)

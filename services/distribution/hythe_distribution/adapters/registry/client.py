@@ -38,7 +38,6 @@ from hythe_distribution.registry import Document, PushOutcome
 CONNECT_TIMEOUT_S = 3.0
 STALL_TIMEOUT_S = 20.0
 
-_DOCUMENTS = media_types.MANIFEST_TYPES | media_types.INDEX_TYPES
 _ACCEPT_DOCUMENTS = ", ".join(
     (media_types.OCI_INDEX, media_types.OCI_MANIFEST, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST)
 )
@@ -100,7 +99,12 @@ class HttpRegistry:
             retry_statuses=False,
         ) as response:
             media_type, digest, size_bytes = media_type_of(response), stated_digest(step, response), response.size_bytes
-            if response.status != 200 or digest is None or not size_bytes or media_type not in _DOCUMENTS:
+            if (
+                response.status != 200
+                or digest is None
+                or not size_bytes
+                or media_type not in media_types.DOCUMENT_TYPES
+            ):
                 return None
             return Descriptor(media_type, digest, size_bytes)
 
@@ -140,7 +144,7 @@ class HttpRegistry:
             OutOfRange: the blob has no such part.
         """
         step = f"fetch {descriptor.digest} from {source}"
-        is_document = descriptor.media_type in _DOCUMENTS
+        is_document = descriptor.media_type in media_types.DOCUMENT_TYPES
         path = f"{'manifests' if is_document else 'blobs'}/{descriptor.digest}"
         accept = descriptor.media_type if is_document else "*/*"
         wanted = range_header(step, descriptor, offset, length)

@@ -8,7 +8,7 @@ from hythe.errors import Unavailable
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES, may_pass, must_wait, was_silent
 from hythe_distribution.adapters.registry.response import Response
 from hythe_distribution.cancellation import Cancellation
-from hythe_distribution.retry import MAX_WAIT_S, TRIES, delay_s, pause, retry_after_s, worth_repeating
+from hythe_distribution.retry import MAX_WAIT_S, TRIES, delay_s, retry_after_s, worth_repeating
 
 TRIES_OF_SILENCE = 2  # each has cost a time-out already
 
@@ -56,5 +56,5 @@ def repeat(
                 return response
             response.drop()
             wait_s = max(asked_s, delay_s(attempt))
-        pause(cancellation, wait_s)
+        cancellation.wait(wait_s)
     raise AssertionError("unreachable: the last try returns or raises")

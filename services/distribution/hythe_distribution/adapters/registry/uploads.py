@@ -98,7 +98,7 @@ class Upload:
                     if halt.lost:
                         self._drop_session()
                 self._in_doubt = True
-                pause(self._talk.cancellation, self._pause_s * 2 ** (vain - 1))
+                self._talk.cancellation.wait(self._pause_s * 2 ** (vain - 1))
         except BaseException:
             self._drop_session()
             raise

@@ -1,0 +1,62 @@
+"""The most memory that a process has while something is done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of one process in bytes.
+
+    Attributes:
+        rest_bytes: its proportional set size before.
+        peak_bytes: its highest proportional set size of all samples.
+        peak_resident_bytes: the most that was resident, by the kernel's own account, which misses no moment; it counts
+            pages that are shared with other processes in full.
+    """
+
+    rest_bytes: int
+    peak_bytes: int
+    peak_resident_bytes: int
+
+
+def memory_during(pid: int, work: Callable[[], object]) -> Memory:
+    """Do `work` and return the memory of process `pid` over it, sampled every 20 ms.
+
+    Raises:
+        OSError: the process ended.
+        PermissionError: it belongs to another user.
+    """
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # begins the kernel's account of the peak anew
+    rest, ended, samples = pss_bytes(pid), threading.Event(), [0]
+
+    def watch() -> None:
+        while not ended.wait(SAMPLE_S):
+            samples.append(pss_bytes(pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        work()
+    finally:
+        ended.set()
+        watcher.join()
+    return Memory(rest, max(*samples, pss_bytes(pid)), _kib(Path(f"/proc/{pid}/status"), "VmHWM:") * 1024)
+
+
+def pss_bytes(pid: int) -> int:
+    """Return the proportional set size of a process."""
+    return _kib(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") * 1024
+
+
+def _kib(path: Path, field: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    raise ProcessLookupError(f"read {field} of {path}: the process has ended")

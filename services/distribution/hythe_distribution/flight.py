@@ -43,6 +43,9 @@ class Origin:
     source: Source
     urls: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return "the URLs of its descriptor" if self.urls else str(self.source)
+
 
 class Flight:
     """One download; its own thread moves it, the event loop and any thread may wait for it.

@@ -21,6 +21,7 @@ from hythe.oci import (
 from hythe.oci.platform import preference, require_runs
 from hythe.ports.content import Content
 from hythe.reference import Reference
+from hythe_distribution.blame import naming
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.configs import Configs, check_is_image, is_image
 from hythe_distribution.documents import keep_document, read_document
@@ -108,7 +109,8 @@ class Resolver:
             HytheError: see `hythe_distribution.registry.Registry` and `hythe.ports.content.Content`.
         """
         wanted = platform or default_platform()
-        with tracing.span("resolve", container__image__name=str(reference), oci__platform=str(wanted)) as span:
+        named = tracing.span("resolve", container__image__name=str(reference), oci__platform=str(wanted))
+        with naming(f"resolve {reference}"), named as span:
             source, cancellation = source_of(reference, plain_http), Cancellation()
             root = await self._root(source, reference, cancellation)
             span.set("oci.manifest.digest", str(root.digest))
@@ -130,7 +132,7 @@ class Resolver:
         Raises:
             HytheError: as for `resolve`.
         """
-        with tracing.span("resolve", container__image__name=str(reference)) as span:
+        with naming(f"resolve {reference}"), tracing.span("resolve", container__image__name=str(reference)) as span:
             source, cancellation = source_of(reference, plain_http), Cancellation()
             root = await self._root(source, reference, cancellation)
             span.set("oci.manifest.digest", str(root.digest))
@@ -146,7 +148,7 @@ class Resolver:
         """
         if platform is None and reference.digest is not None:
             return reference.digest
-        with tracing.span("resolve", container__image__name=str(reference)):
+        with naming(f"resolve {reference}"), tracing.span("resolve", container__image__name=str(reference)):
             source, cancellation = source_of(reference, plain_http), Cancellation()
             root = await self._root(source, reference, cancellation)
             if platform is None:
@@ -165,7 +167,8 @@ class Resolver:
         if read_document(self._content, digest) is not None:
             return False
         found = self._registry.manifest(source, str(digest), cancellation)
-        parse_document(found.raw, found.media_type)
+        with naming(f"resolve {source}@{digest}"):
+            parse_document(found.raw, found.media_type)
         keep_document(self._content, found.raw)
         return True
 

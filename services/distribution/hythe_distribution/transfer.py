@@ -8,6 +8,7 @@ from typing import Protocol
 from hythe import tracing
 from hythe.errors import DataLoss, HytheError, Unavailable
 from hythe.ports.content import MAX_CHUNK_BYTES, Content, Ingest
+from hythe_distribution.blame import naming
 from hythe_distribution.flight import Flight
 from hythe_distribution.parts import Ahead, Open, Spares
 from hythe_distribution.registry import Body
@@ -72,7 +73,7 @@ def transfer(
         Cancelled: the flight was given up; what has come is kept.
         HytheError: see `hythe_distribution.registry.Registry.open` and `hythe.ports.content.Content`.
     """
-    with spares.shared():
+    with spares.shared(), naming(f"fetch {flight.descriptor.digest} from {flight.origin}"):
         first = _Attempt(flight, open_body, spares, rules, figures, span)
         try:
             first.run(_open_ingest(content, flight))

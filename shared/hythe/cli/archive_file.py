@@ -71,7 +71,8 @@ def write_stdout(chunks: Iterable[bytes]) -> None:
 def write_file(chunks: Iterable[bytes], path: str) -> None:
     """Write everything into a file that is there under its name only when it is whole and on the disk.
 
-    A file of that name is replaced; a device or a pipe is written to.
+    A file of that name is replaced, by one that its owner alone may read, as Docker's is: images hold secrets. A device or
+    a pipe is written to.
 
     Raises:
         ResourceExhausted: the disk is full.
@@ -88,7 +89,7 @@ def write_file(chunks: Iterable[bytes], path: str) -> None:
         return
     partial = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.partial")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         raise NotFound(f"write {path}: there is no such directory", next_step="make the directory first") from None
     try:

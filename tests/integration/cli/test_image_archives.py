@@ -113,7 +113,7 @@ async def test_archive_that_the_service_refuses_is_told_in_its_words(
 async def test_export_writes_a_file_that_is_whole(
     desk: Desk, distribution: Distribution, server: ArchiveServer, tmp_path: Path
 ) -> None:
-    """The archive is there under its name when the command ends, and nothing else is."""
+    """The archive is there under its name when the command ends, for its owner alone, and nothing else is."""
     server.gives = os.urandom(1_000_000)
     target = tmp_path / "out"
     target.mkdir()
@@ -123,6 +123,7 @@ async def test_export_writes_a_file_that_is_whole(
     )
     assert (code, out, err) == (0, "", "")
     assert (target / "a.tar").read_bytes() == server.gives
+    assert (target / "a.tar").stat().st_mode & 0o777 == 0o600
     assert [found.name for found in target.iterdir()] == ["a.tar"]
     assert distribution.asked == [
         images.ImageExport(images=["busybox", "x"], format="docker", all_platforms=True),

@@ -272,7 +272,9 @@ def test_helper_for_one_registry_comes_before_the_one_for_all_and_both_before_th
         ("#!/bin/sh\necho nonsense\n", "no login"),
         ('#!/bin/sh\necho \'{"Username": 5, "Secret": "hunter2"}\'\n', "no login"),
         ('#!/bin/sh\necho \'{"Username": "a", "Secret": "hunter2"}\'; exit 3\n', "exit code 3"),
-        ("#!/bin/sh\nhead -c 2000000 /dev/zero\n", "2000000 bytes"),
+        ("#!/bin/sh\nhead -c 2000000 /dev/zero\n", "more than 1048576 bytes"),
+        ("#!/bin/sh\nexec cat /dev/zero\n", "more than 1048576 bytes"),
+        ("#!/bin/sh\nexec cat /dev/zero >&2\n", "more than 1048576 bytes"),
         ("#!/nowhere/sh\n", "No such file"),
     ],
 )
@@ -297,6 +299,33 @@ def test_helper_that_repeats_the_login_does_not_get_it_shown(
         write({"credsStore": "parrot"}).keep("r.example", Credentials("ann", "hunter2"))
     assert "ServerURL" in raised.value.cause
     assert "hunter2" not in raised.value.whole
+
+
+def test_helper_gets_no_secret_of_ours(
+    write: Callable[[dict[str, Any]], DockerConfig],
+    helper: Callable[[str, str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A helper finds its keychain by the environment, but not the keys of the S3 store."""
+    monkeypatch.setenv("HYTHE_S3_SECRET_KEY", "sesame")
+    monkeypatch.setenv("PASSWORD_STORE_DIR", "/kept")
+    helper(
+        "nosy",
+        '#!/bin/sh\necho "{\\"Username\\": \\"${HYTHE_S3_SECRET_KEY:-none}\\", \\"Secret\\": \\"$PASSWORD_STORE_DIR\\"}"\n',
+    )
+    found = write({"credsStore": "nosy"}).find("r.example")
+    assert found == Credentials("none", "/kept")
+
+
+def test_helper_that_closes_its_output_and_goes_on_is_stopped(
+    tmp_path: Path, helper: Callable[[str, str], Path]
+) -> None:
+    """A helper has ended when its process has."""
+    helper("deaf", "#!/bin/sh\nexec >&- 2>&-; sleep 60\n")
+    (tmp_path / "config.json").write_text('{"credsStore": "deaf"}')
+    with pytest.raises(FailedPrecondition) as raised:
+        DockerConfig(tmp_path, helper_timeout_s=0.2).find("r.example")
+    assert "no end within 0.2 s" in raised.value.cause
 
 
 def test_helper_that_hangs_is_stopped_with_its_children(tmp_path: Path, helper: Callable[[str, str], Path]) -> None:

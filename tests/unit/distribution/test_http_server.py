@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -297,6 +298,91 @@ def test_body_without_a_length_is_refused(served: Served) -> None:
     with socket.create_connection((url.hostname, url.port)) as sock:
         sock.sendall(f"POST {url.path}?{url.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"Content-Length: 4\r\nContent-Length: 2",
+        b"Content-Length: +4",
+        b"Content-Length: 4, 4",
+        b"Content-Length:\r\n 4",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_request_whose_end_is_in_doubt_is_refused_and_its_connection_closed(served: Served, framing: bytes) -> None:
+    """Nothing can be hidden in a body that one reader ends here and another there."""
+    url = served.server.address("POST", "echo", "x").removeprefix(served.server.url)
+    said = converse(
+        served, b"POST %s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n4\r\nabcd\r\n0\r\n\r\n" % (url.encode(), framing)
+    )
+    assert said.startswith(b"HTTP/1.1 400")
+    assert said.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("size", [b"Content-Length: %d", b"Transfer-Encoding: chunked"])
+def test_body_that_nobody_reads_is_not_taken_for_the_next_request(served: Served, size: bytes) -> None:
+    """What comes behind a GET as its body is never answered as a request of its own."""
+    url = served.server.address("GET", "blobs", str(DIGEST)).removeprefix(served.server.url)
+    hidden = b"GET /v1/hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+    size = size.replace(b"%d", str(len(hidden)).encode())
+    said = converse(served, b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n%s" % (url.encode(), size, hidden))
+    assert said.endswith(DATA)
+
+
+@pytest.mark.parametrize(
+    "target", [b"http://[/", b"/v1/blobs/a?" + b"&".join([b"a=b"] * 20), b"*", b"/v1/blobs/\xff?ticket=%ff", b"/v1"]
+)
+def test_target_that_is_nonsense_is_refused_without_a_trace_in_the_log(
+    served: Served, target: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has no ticket fills no log."""
+    said = converse(served, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    assert said.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 404"))
+    assert caplog.text == ""
+
+
+def converse(served: Served, data: bytes) -> bytes:
+    """Send bytes as they are and return all that comes back until the server closes."""
+    url = urlsplit(served.server.url)
+    with socket.create_connection((url.hostname, url.port), timeout=10) as sock:
+        sock.sendall(data)
+        return b"".join(iter(lambda: sock.recv(1 << 20), b""))
+
+
+def test_silent_connections_keep_nobody_out(served: Served) -> None:
+    """While others hold every place and say nothing, or next to nothing, a request with a ticket is served at once."""
+    split = urlsplit(served.server.url)
+    before = threading.active_count()
+    greedy = [socket.create_connection((split.hostname, split.port)) for _ in range(MAX_CONNECTIONS + 20)]
+    for sock in greedy[::2]:
+        sock.sendall(b"GET / HTTP/1.1\r\nX: ")
+    eventually(lambda: threading.active_count() >= before + MAX_CONNECTIONS)
+    began = time.monotonic()
+    assert served.get()[0] == 200
+    assert time.monotonic() - began < 3
+    for sock in greedy:
+        sock.close()
+
+
+def test_busy_connections_are_not_closed_for_others(served: Served) -> None:
+    """A download that goes on is not given up when many connections come."""
+    url = served.server.address("GET", "blobs", str(digest_of(served.flight.data))).removeprefix(served.server.url)
+    connection = served.connect()
+    served.flight.let_come(2)
+    connection.request("GET", url)
+    response = connection.getresponse()
+    assert len(response.read(1000)) == 1000
+    split = urlsplit(served.server.url)
+    greedy = [socket.create_connection((split.hostname, split.port)) for _ in range(MAX_CONNECTIONS + 20)]
+    assert served.get()[0] == 200
+    served.flight.let_come(100)
+    assert len(response.read()) == len(served.flight.data) - 1000
+    connection.close()
+    for sock in greedy:
+        sock.close()
 
 
 def test_connections_beyond_the_limit_wait_their_turn(served: Served) -> None:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
+import selectors
 import signal
 import subprocess
+import time
 
+from hythe import settings
 from hythe.errors import FailedPrecondition
 from hythe_distribution.credentials import Credentials, without_secrets
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 1 << 20
 TOKEN_USER = "<token>"
+_PIECE_BYTES = 64 << 10
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NONE = "credentials not found"
+_NOT_FOR_IT = frozenset(setting.variable for setting in settings.ALL if setting.secret)
 
 
 class CredentialHelper:
     """One helper by its short name, e.g. ``pass`` for ``docker-credential-pass``. Every call may take up to 10 s.
 
-    All raise FailedPrecondition: there is no such program, it fails, takes longer, or answers nonsense.
+    All raise FailedPrecondition: there is no such program, it fails, takes longer, or answers nonsense or too much. It gets
+    the environment of this process without our own secrets.
     """
 
     def __init__(self, name: str, named_by: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -67,26 +73,29 @@ class CredentialHelper:
 
     def _run(self, action: str, given: bytes, secrets: tuple[str, ...] = ()) -> bytes | None:
         """Return what the helper answers; None if it says that it has no such login."""
+        question = os.memfd_create("question")
         try:
+            os.write(question, given)
+            os.lseek(question, 0, os.SEEK_SET)
             process = subprocess.Popen(
                 [self.program, action],
-                stdin=subprocess.PIPE,
+                stdin=question,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_IT},
                 start_new_session=True,
             )
         except OSError as error:
             raise self._failed(action, error.strerror or str(error)) from error
+        finally:
+            os.close(question)
         with process:
             try:
-                answer, complaint = process.communicate(given, self._timeout_s)
-            except subprocess.TimeoutExpired:
+                answer, complaint = self._listen(action, process)
+            except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)  # what it has started too, which may hold its output open
-                process.communicate()
-                raise self._failed(action, f"no answer within {self._timeout_s:g} s") from None
+                raise
         if process.returncode == 0:
-            if len(answer) > MAX_ANSWER_BYTES:
-                raise self._failed(action, f"its answer has {len(answer)} bytes")
             return answer
         said = b"" if answer.lstrip().startswith(b"{") else answer  # a login that it gives all the same is not shown
         text = without_secrets(said + b" " + complaint, secrets).decode(errors="replace").strip()
@@ -94,6 +103,32 @@ class CredentialHelper:
             return None
         shown = "".join(c if c.isprintable() else " " for c in text)[:300]
         raise self._failed(action, shown or f"exit code {process.returncode}")
+
+    def _listen(self, action: str, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+        """Return all of stdout and of stderr once the helper has ended."""
+        assert process.stdout is not None and process.stderr is not None
+        said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+        give_up = time.monotonic() + self._timeout_s
+        with selectors.DefaultSelector() as selector:
+            for fd in said:
+                selector.register(fd, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(max(0.0, give_up - time.monotonic()))
+                if not ready:
+                    raise self._failed(action, f"no answer within {self._timeout_s:g} s")
+                for key, _ in ready:
+                    data = os.read(key.fd, _PIECE_BYTES)
+                    said[key.fd] += data
+                    if not data:
+                        selector.unregister(key.fd)
+                    elif len(said[key.fd]) > MAX_ANSWER_BYTES:
+                        raise self._failed(action, f"it says more than {MAX_ANSWER_BYTES} bytes")
+        try:
+            process.wait(max(0.0, give_up - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise self._failed(action, f"no end within {self._timeout_s:g} s") from None
+        answer, complaint = said.values()
+        return bytes(answer), bytes(complaint)
 
     def _failed(self, action: str, cause: str) -> FailedPrecondition:
         return FailedPrecondition(

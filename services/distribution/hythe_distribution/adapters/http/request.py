@@ -19,12 +19,25 @@ _MAX_LINE_BYTES = 1024
 class Request:
     """A request whose ticket was checked. Answer exactly once; `answered` tells whether the status has been sent."""
 
-    def __init__(self, handler: BaseHTTPRequestHandler, name: str) -> None:
-        """Wrap the connection; `name` is the last part of the path: a digest, a session, an archive's id."""
-        self.name = name
+    def __init__(self, handler: BaseHTTPRequestHandler) -> None:
+        """Wrap the connection."""
+        self.name = ""
         self.answered = False
         self._handler = handler
         self._body: BodyReader | None = None
+
+    def check_framing(self) -> None:
+        """Return if it is beyond doubt where the request ends.
+
+        Raises:
+            InvalidArgument: it says how long its body is in two ways, or in one that is not understood.
+
+        Spec: RFC 9112, 6.1 and 6.3.
+        """
+        headers = self._handler.headers
+        lengths, codings = headers.get_all("Content-Length", []), headers.get_all("Transfer-Encoding", [])
+        if len(lengths) + len(codings) > 1 or not all(map(_is_length, lengths)) or not all(map(_is_chunked, codings)):
+            raise InvalidArgument("read request: what it says of the length of its body is no single length")
 
     def header(self, name: str) -> str:
         """Return a header's value, empty if it isn't there."""
@@ -66,7 +79,9 @@ class Request:
             InvalidArgument: it says neither how long it is nor that it comes in chunks.
         """
         if self._body is None:
-            self._body = BodyReader(self._handler.rfile, dict(self._handler.headers.items()))
+            self._body = BodyReader(
+                self._handler.rfile, self.header("Content-Length"), chunked=bool(self.header("Transfer-Encoding"))
+            )
         return self._body
 
     def answer(self, status: int, data: bytes, content_type: str = "application/json") -> None:
@@ -117,24 +132,36 @@ class Request:
         self._handler.send_response(status)
         for name, value in headers.items():
             self._handler.send_header(name, value)
-        if self._body is not None and not self._body.ended:
-            self._handler.close_connection = True
+        if self._has_more():
+            self._handler.close_connection = True  # what is left of a body would be taken for the next request
         if self._handler.close_connection:
             self._handler.send_header("Connection", "close")
         self._handler.end_headers()
+
+    def _has_more(self) -> bool:
+        if self._body is not None:
+            return not self._body.ended
+        return bool(self.header("Transfer-Encoding")) or self.header("Content-Length") not in ("", "0")
+
+
+def _is_length(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _is_chunked(text: str) -> bool:
+    return text.strip().lower() == "chunked"
 
 
 class BodyReader(io.RawIOBase):
     """The bytes of a request's body, never one beyond its end; breaking off early is an error, not an end."""
 
-    def __init__(self, stream: io.BufferedIOBase, headers: Mapping[str, str]) -> None:
-        length = headers.get("Content-Length", "")
+    def __init__(self, stream: io.BufferedIOBase, length: str, *, chunked: bool) -> None:
         self._stream = stream
-        self._chunked = headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
-        if not self._chunked and not (length.isascii() and length.isdigit() and len(length) < 19):
+        self._chunked = chunked
+        if not chunked and not _is_length(length):
             raise InvalidArgument("read request: it says neither how long its body is nor that it comes in chunks")
-        self._left = 0 if self._chunked else int(length)
-        self.ended = not self._chunked and self._left == 0
+        self._left = 0 if chunked else int(length)
+        self.ended = not chunked and self._left == 0
         self._first = True
 
     def readable(self) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from hythe import __version__, tracing
 from hythe.bus.replies import problem_of
@@ -85,17 +86,26 @@ class HttpServer:
 
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request; whatever goes wrong becomes an answer, or breaks off one that has begun."""
-        request = Request(handler, "")
+        request = Request(handler)
+        try:
+            request.check_framing()
+            route, kind = self._allowed(handler, request)
+        except HytheError as error:
+            self._refuse(handler, request, error)  # without a span: whoever has no ticket writes into nobody's trace
+            return
+        with self._server.busy(handler.connection):
+            self._serve(handler, request, route, kind)
+
+    def _serve(self, handler: BaseHTTPRequestHandler, request: Request, route: Route, kind: str) -> None:
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        kind, _, name = urlsplit(handler.path).path.removeprefix(PREFIX).partition("/")
         with tracing.span(
-            f"http {handler.command} {kind if kind.isalpha() else ''}".rstrip(),
+            f"http {handler.command} {kind}",
             kind="server",
             parent=headers if "traceparent" in headers else None,
             http__request__method=handler.command,
         ) as span:
             try:
-                self._dispatch(handler, request, kind, name, headers)
+                route(request)
             except HytheError as error:
                 span.fail(error.whole)
                 self._refuse(handler, request, error)
@@ -112,19 +122,24 @@ class HttpServer:
                     Internal("serve content: a fault of hythe-distribution", cause=cause, outcome="unknown"),
                 )
 
-    def _dispatch(
-        self, handler: BaseHTTPRequestHandler, request: Request, kind: str, name: str, headers: Mapping[str, str]
-    ) -> None:
-        split = urlsplit(handler.path)
+    def _allowed(self, handler: BaseHTTPRequestHandler, request: Request) -> tuple[Route, str]:
+        """Return the route of a request that its ticket allows, and its kind; the request gets its name."""
+        path, _, query = handler.path.partition("?")
+        step = f"serve {handler.command} {path[:100]}"
+        kind, _, name = path.removeprefix(PREFIX).partition("/")
         method = "GET" if handler.command == "HEAD" else handler.command
-        ticket = parse_qs(split.query, max_num_fields=8).get("ticket", [""])[0]
-        if not split.path.startswith(PREFIX) or (method, kind) not in self._routes:
-            raise NotFound(f"serve {handler.command} {split.path[:100]}: there is nothing", details={"kind": "route"})
+        route = self._routes.get((method, kind))
+        if not path.startswith(PREFIX) or route is None:
+            raise NotFound(f"{step}: there is nothing", details={"kind": "route"})
+        try:
+            ticket = parse_qs(query, max_num_fields=8).get("ticket", [""])[0]
+        except ValueError:
+            raise InvalidArgument(f"{step}: its query has more than 8 fields") from None
         if not ticket:
-            raise PermissionDenied(f"serve {handler.command} {split.path[:100]}: the request has no ticket")
+            raise PermissionDenied(f"{step}: the request has no ticket")
         self._tickets.check(ticket, method, f"{kind}/{name}")
         request.name = name
-        self._routes[method, kind](request)
+        return route, kind
 
     def _refuse(self, handler: BaseHTTPRequestHandler, request: Request, error: HytheError) -> None:
         if request.answered:
@@ -149,16 +164,25 @@ class _Server(ThreadingHTTPServer):
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
+        self._idle: dict[socket.socket, None] = {}  # the one that has been for the longest time comes first
         self._closing = False
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        """Hand a connection to a thread of its own; where all are busy it waits its turn in the listening queue."""
-        self._places.acquire()
+        """Hand a connection to a thread of its own.
+
+        Where there is none left, the connection that has been without a good request for the longest time is closed: who
+        opens many and says nothing must not keep others out. Where all are busy it waits its turn in the listening queue.
+        """
+        if not self._places.acquire(blocking=False):
+            self._drop_idle()
+            while not self._places.acquire(timeout=POLL_S):
+                self._drop_idle()
         with self._lock:
             self._connections.add(request)
+            self._idle[request] = None
             closing = self._closing
         if closing:
             self.shutdown_request(request)
@@ -170,9 +194,30 @@ class _Server(ThreadingHTTPServer):
         with self._lock:
             known = request in self._connections
             self._connections.discard(request)
+            self._idle.pop(request, None)
         super().shutdown_request(request)
         if known:
             self._places.release()
+
+    @contextmanager
+    def busy(self, connection: socket.socket) -> Iterator[None]:
+        """Keep a connection from being closed for others while the block runs."""
+        with self._lock:
+            self._idle.pop(connection, None)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if connection in self._connections:
+                    self._idle[connection] = None
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            connection = next(iter(self._idle), None)
+            if connection is not None:
+                del self._idle[connection]
+        if connection is not None:
+            _wake(connection)
 
     def drop_connections(self) -> None:
         """Wake all threads that read or write; no connection is taken any more."""
@@ -180,14 +225,19 @@ class _Server(ThreadingHTTPServer):
             self._closing = True
             connections = list(self._connections)
         for connection in connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            _wake(connection)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Note a fault of ours; a client that goes away never comes here."""
         log.exception("a fault while answering over HTTP")
+
+
+def _wake(connection: socket.socket) -> None:
+    """End what a thread waits for at a connection, which that thread then closes."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 class _Handler(BaseHTTPRequestHandler):

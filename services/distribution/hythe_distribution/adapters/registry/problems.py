@@ -89,7 +89,7 @@ def stalled(step: str, endpoint: Endpoint, received_bytes: int, cause: str) -> U
 
 def _unfinished(message: str, endpoint: Endpoint, cause: str) -> Unavailable:
     details = {"kind": "registry", "registry": str(endpoint)}
-    return Unavailable(message, cause=cause, next_step="try again", details=details)
+    return Unavailable(message, cause=cause, outcome="failed", next_step="try again", details=details)
 
 
 def must_wait(step: str, endpoint: Endpoint, status: int, body: bytes, wait_s: float) -> ResourceExhausted:

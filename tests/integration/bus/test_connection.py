@@ -34,7 +34,7 @@ from hythe.stack.keys import ensure_keys
 from tests.fakes.endpoints import Ask, Told, Work, do
 from tests.fixtures.peers import Peers, figure
 from tests.fixtures.secured_bus import HOST
-from tests.fixtures.waiting import eventually, until
+from tests.fixtures.waiting import eventually, freeze, until
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
@@ -254,7 +254,7 @@ async def test_connection_lost_while_storing_is_unknown_and_comes_back(peers: Pe
     """An event in flight when the server dies has an unknown outcome, and the connection recovers."""
     make_streams(peers)
     agent = await peers.bus("agent")
-    os.kill(peers.secured.server.pid, signal.SIGSTOP)
+    freeze(peers.secured.server.pid)
     storing = asyncio.create_task(agent.publish_stored(subjects.event("_", HOST, "container", "c1", "start"), b"x"))
     await asyncio.sleep(0)
     peers.secured.server.kill()
@@ -270,7 +270,7 @@ async def test_server_that_hangs_for_a_while_is_not_given_up(peers: Peers, monke
     """A flush that got no answer in time costs nothing but itself, when the answer comes after all."""
     monkeypatch.setattr(link, "FLUSH_WITHIN_S", 0.2)
     service, caller = await peers.service("metadata", Work().register), await peers.bus("runtime")
-    os.kill(peers.secured.server.pid, signal.SIGSTOP)
+    freeze(peers.secured.server.pid)
     with pytest.raises(DeadlineExceeded, match="flush"):
         await caller.flush()
     os.kill(peers.secured.server.pid, signal.SIGCONT)

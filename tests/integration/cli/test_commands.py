@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from hythe import subjects
 from hythe.client.root_span import CommandTrace
 from tests.fixtures.secured_bus import HOST, Responder
+from tests.fixtures.waiting import freeze
 from tests.integration.cli.conftest import Desk
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -315,7 +316,7 @@ async def test_key_that_is_missing_or_closed_is_told(desk: Desk) -> None:
 
 async def test_hanging_server_is_named_within_two_seconds(desk: Desk) -> None:
     """A stopped nats-server is said to be silent, by name, before anybody gets impatient."""
-    os.kill(desk.bus.server.pid, signal.SIGSTOP)
+    freeze(desk.bus.server.pid)
     try:
         started = time.monotonic()
         code, _, err = await desk.run("ps")

@@ -26,6 +26,7 @@ from hythe.errors import (
     Unavailable,
 )
 from tests.fixtures.secured_bus import Responder, SecuredBus
+from tests.fixtures.waiting import freeze
 
 LIST = subjects.rpc("default", "admin", "runtime", "container", "list")
 
@@ -136,7 +137,7 @@ def test_missing_bus_file_says_how_to_start_the_stack(tmp_path: Path) -> None:
 
 def test_hanging_server_is_given_up_within_two_seconds(bus: SecuredBus) -> None:
     """A server that accepts but never speaks is named as the one that does not answer."""
-    os.kill(bus.server.pid, signal.SIGSTOP)
+    freeze(bus.server.pid)
     try:
         started = time.monotonic()
         with pytest.raises(Unavailable, match="nats-server did not answer"):
@@ -150,7 +151,7 @@ def test_server_that_hangs_later_is_told_from_a_service_that_hangs(bus: SecuredB
     """When the server itself falls silent in the middle, it is named, not the service behind it."""
     client = bus.sync()
     client.flush()
-    os.kill(bus.server.pid, signal.SIGSTOP)
+    freeze(bus.server.pid)
     try:
         with pytest.raises(Unavailable, match="nats-server did not answer") as caught:
             client.call(LIST, {})

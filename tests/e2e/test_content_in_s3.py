@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from scripts.lab.images import busybox
+from hythe_distribution.adapters.s3_bucket import PART_BYTES
+from scripts.lab.images import ImageBuilder, Layer, busybox
 from scripts.lab.registry import Registry
 from scripts.lab.stack import Stack
+from tests.e2e.test_bad_input import assert_clear
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.relay import Relay
 from tests.fixtures.s3 import Bucket, SeaweedServer
+from tests.fixtures.s3_client import blob as stored_blob
 
 
 def variables(bucket: Bucket) -> dict[str, str]:
@@ -76,3 +83,29 @@ def test_pull_without_s3_fails_by_name_and_works_again_later(
     assert stack.hythe("content", "ls", "-q").stdout == ""
     again = stack.hythe("pull", "--no-unpack", reference)
     assert again.code == 0, again.stderr
+
+
+def test_s3_that_goes_away_in_the_middle_of_an_upload_leaves_no_part_of_a_blob(
+    make_stack: Callable[..., Stack], bucket: Bucket, fake_registry: FakeRegistry
+) -> None:
+    """The pull fails by the store's name; when the store is back the next one sends what is here, and fetches nothing twice."""
+    data = os.urandom(PART_BYTES + 1000)
+    image = ImageBuilder().layer(Layer().file("large", data), "none").config(Cmd=["/large"]).build()
+    reference = fake_registry.serve(image, "e2e/s3-cut:1")
+    with Relay(bucket.host) as relay:
+        stack = make_stack(variables=variables(replace(bucket, host=relay.host)))
+        stack.up()
+        relay.after_sending(PART_BYTES // 2, relay.cut)
+        failed = stack.hythe("pull", "--no-unpack", reference)
+        assert failed.code == 10, failed.stderr
+        assert_clear(failed, relay.host, "outcome known: ", "trace: ")
+        assert bucket.secret_key not in failed.stderr
+        assert stored_blob(bucket, image.layers[0].digest[7:]) is None
+        relay.mend()
+        assert stack.hythe("content", "ls", "-q").stdout == ""
+        assert reference not in stack.hythe("images", "--format", "{{.Reference}}").stdout
+        again = stack.hythe("pull", "--no-unpack", reference)
+        assert again.code == 0, again.stderr
+        asked = [each for each in fake_registry.requests if image.layers[0].digest in each.path]
+        assert len(asked) == 1
+        assert stored_blob(bucket, image.layers[0].digest[7:]) == image.layers[0].data

@@ -143,6 +143,10 @@ def test_other_case_of_a_field_does_not_hide_a_second_kind(name: str) -> None:
         ({**INDEX, "manifests": [0] * 10_001}, types.OCI_INDEX, "10000"),
         ({**MANIFEST, "config": []}, types.OCI_MANIFEST, "config"),
         ({**MANIFEST, "config": {}}, types.OCI_MANIFEST, "mediaType"),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "mediaType": "a/b\r\nX-Evil: 1"}}, types.OCI_MANIFEST, "no media type"),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "mediaType": "a/\u20ac"}}, types.OCI_MANIFEST, "no media type"),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "mediaType": "a/" + "b" * 300}}, types.OCI_MANIFEST, "no media type"),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "platform": {"os": "x" * 101}}}, types.OCI_MANIFEST, "100 characters"),
         ({**MANIFEST, "config": {**DESCRIPTOR, "size": -1}}, types.OCI_MANIFEST, "size"),
         ({**MANIFEST, "config": {**DESCRIPTOR, "size": 1 << 50}}, types.OCI_MANIFEST, "size"),
         ({**MANIFEST, "config": {**DESCRIPTOR, "size": 1.5}}, types.OCI_MANIFEST, "size"),
@@ -261,6 +265,24 @@ def test_platform_that_is_not_offered_is_not_found_with_the_offers(offers: list[
     for offer in offers:
         if offer and "unknown" not in offer:
             assert offer in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("document", "content_type"),
+    [
+        ({**MANIFEST, "mediaType": "x" * 1_000_000}, types.OCI_MANIFEST),
+        (MANIFEST, "x" * 60_000),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "digest": "x" * 1_000_000}}, types.OCI_MANIFEST),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "size": 10**4000}}, types.OCI_MANIFEST),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "mediaType": "x" * 1_000_000}}, types.OCI_MANIFEST),
+        ({**MANIFEST, "config": {**DESCRIPTOR, "platform": {"os": "x" * 1_000_000}}}, types.OCI_MANIFEST),
+    ],
+)
+def test_error_about_a_document_is_short_however_long_its_fields_are(document: Any, content_type: str) -> None:
+    """A registry cannot fill logs and terminals with what it puts into a field."""
+    with pytest.raises(InvalidArgument) as raised:
+        parse_document(json.dumps(document).encode(), content_type)
+    assert len(raised.value.whole) + len(raised.value.next_step) < 500
 
 
 def test_entry_that_is_no_image_is_not_selected() -> None:

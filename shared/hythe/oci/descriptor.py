@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,9 @@ from hythe.oci.fields import Fields
 from hythe.oci.platform import Platform, normalised
 
 MAX_BLOB_BYTES = 1 << 40
+_MEDIA_TYPE = re.compile(
+    r"[\x20-\x7e]{1,255}"
+)  # it becomes the value of a header; artifacts use it with parameters, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ def parse_descriptor(fields: Fields) -> Descriptor:
     media_type = fields.text("mediaType")
     if not media_type:
         raise fields.refuse("mediaType", "is missing")
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        raise fields.refuse("mediaType", f"is {media_type[:50]!r}, which is no media type")
     return Descriptor(
         media_type,
         parse_digest(fields.text("digest")),

@@ -103,7 +103,7 @@ def parse_document(raw: bytes, content_type: str = "") -> Manifest | Index:
 def _media_type(fields: Fields, offered: str, is_index: bool) -> str:
     own = fields.text("mediaType")
     if own and offered and own != offered:
-        raise fields.refuse("mediaType", f"is {own!r}, but it was offered as {offered!r}")
+        raise fields.refuse("mediaType", f"is {own[:100]!r}, but it was offered as {offered[:100]!r}")
     media_type = own or offered or (media_types.OCI_INDEX if is_index else media_types.OCI_MANIFEST)
     if media_type not in media_types.INDEX_TYPES | media_types.MANIFEST_TYPES:
         raise fields.refuse("the document", f"has type {media_type[:100]!r}, which is no image manifest or index")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hythe.errors import InvalidArgument, NotFound
 
+MAX_PART_CHARACTERS = 100
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
@@ -61,7 +62,13 @@ def normalised(os_name: str, architecture: str, variant: str = "", os_version: s
     """Return the platform with aliases replaced (``x86_64`` is ``amd64``) and the baseline variant left out.
 
     ``arm`` keeps its variant; ``arm`` without a variant is ``arm/v7``, as in containerd.
+
+    Raises:
+        InvalidArgument: a part is longer than 100 characters: platforms stand in lists, logs and errors.
     """
+    for part in (os_name, architecture, variant, os_version):
+        if len(part) > MAX_PART_CHARACTERS:
+            raise InvalidArgument(f"read platform {part[:20]!r}…: more than {MAX_PART_CHARACTERS} characters")
     architecture = architecture.lower()
     if architecture in _ARCHITECTURES:
         architecture, implied = _ARCHITECTURES[architecture]

@@ -179,7 +179,7 @@ def test_hostile_config_makes_an_incomplete_image() -> None:
 
 def test_hostile_words_are_left_out_of_lists() -> None:
     """A megabyte of labels or of a date does not travel with each list."""
-    image = image_of([], labels={"a": "x" * (1 << 20)}, created="y" * 1000, architecture="z" * 1000)
+    image = image_of([], labels={"a": "x" * (1 << 20)}, created="y" * 1000, architecture="z" * 100, variant="v" * 100)
     with bench() as on:
         found = describe(on.content, on.have(image))
         assert (found.labels, found.created, found.platform, found.complete) == ({}, "", "", True)

@@ -24,6 +24,7 @@ from hythe_runtime.agent import failures
 from hythe_runtime.agent.adapters import programs
 from hythe_runtime.agent.adapters.cgroup import KernelCgroups
 from hythe_runtime.agent.adapters.foreign import os_errors
+from hythe_runtime.agent.adapters.orphans import end_orphans
 from hythe_runtime.agent.adapters.runc import Runc
 from hythe_runtime.agent.adapters.waiting import readable
 from hythe_runtime.agent.model import Exit
@@ -176,7 +177,7 @@ class ConmonMonitor:
         os.write(self._start, b"\0")
         try:
             await self._forked(CREATE_WITHIN_S)
-            pid = self._read_answer(await self._answered(CREATE_WITHIN_S))
+            pid = self._read_answer(await self._created())
             self._close_pipes()
             return pid
         except TimeoutError:
@@ -186,6 +187,16 @@ class ConmonMonitor:
                 outcome="failed",
                 details={"exit_code": str(failures.FAILED_CODE)},
             ) from None
+
+    async def _created(self) -> bytes:
+        """Return conmon's answer to the create; a runtime that dies meanwhile holds it up no longer than a second."""
+        if self.identity is None:
+            return await self._answered(CREATE_WITHIN_S)
+        watch = asyncio.create_task(end_orphans(self.identity.pid, self._place.container_pid))
+        try:
+            return await self._answered(CREATE_WITHIN_S)
+        finally:
+            watch.cancel()
 
     async def _forked(self, timeout_s: float) -> None:
         """Wait until the process that was started has left the work to its child, whose pid it writes down."""

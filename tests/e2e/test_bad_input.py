@@ -185,7 +185,7 @@ def test_bus_port_that_is_taken_is_named(make_stack: Callable[..., Stack]) -> No
         done = stack.hythe("up", "--detach")
         assert done.code != 0
         assert_clear(done, str(port))
-        assert stack.places.left_behind() == []
+        assert stack.places.settled() == []
 
 
 def test_pull_on_a_full_disk_fails_clearly_and_leaves_no_part(

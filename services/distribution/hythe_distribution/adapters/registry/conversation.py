@@ -40,14 +40,15 @@ class Conversation:
         body: bytes | None = None,
         mount_from: str = "",
         repeatable: bool | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Response:
-        """Ask for `path` below the repository; see `Asking.ask`."""
+        """Ask for `path` below the repository; see `Asking.ask`. `cancellation` stands in for the push's own."""
         return self.asking.ask(
             self.step,
             method,
             self.source,
             path,
-            self.cancellation,
+            cancellation or self.cancellation,
             accept=accept,
             headers=headers,
             body=body,

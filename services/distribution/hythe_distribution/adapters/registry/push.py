@@ -14,7 +14,7 @@ from hythe_distribution.adapters.registry.conversation import Conversation, chec
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES
 from hythe_distribution.adapters.registry.referrers_tag import add_to_tag
 from hythe_distribution.adapters.registry.response import Response
-from hythe_distribution.adapters.registry.upload_session import UPLOADS, Session, abandon, opened
+from hythe_distribution.adapters.registry.upload_session import UPLOADS, Session, abandon, asked_to_open, opened
 from hythe_distribution.adapters.registry.uploads import CHUNK_BYTES, PAUSE_S, Upload
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.hosts import Source
@@ -76,7 +76,7 @@ def _mount(talk: Conversation, digest: Digest, mount_from: Sequence[str]) -> tup
             if session is not None:
                 abandon(talk, session)
                 session = None
-            with talk.ask("POST", path, body=b"", mount_from=repository, repeatable=True) as response:
+            with asked_to_open(talk, path, mount_from=repository) as response:
                 if response.status == 201:
                     check_digest(talk.step, response, digest)
                     return True, None

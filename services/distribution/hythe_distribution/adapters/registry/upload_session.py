@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -16,7 +18,7 @@ from hythe_distribution.cancellation import Cancellation, Cancelled
 from hythe_distribution.hosts import Endpoint, redirected
 
 UPLOADS = "blobs/uploads/"
-ABANDON_S = 2.0
+CLOSE_WITHIN_S = 2.0
 
 _RANGE = re.compile(r"(?:bytes[= ])?0-(\d{1,15})")
 _DECIMAL = re.compile(r"\d{1,15}")
@@ -88,21 +90,53 @@ def range_end(header: str) -> int | None:
     return last + 1 if last else 0
 
 
+@contextmanager
+def asked_to_open(conversation: Conversation, path: str, *, mount_from: str = "") -> Iterator[Response]:
+    """Ask a registry to open an upload, and give its answer.
+
+    A push that is given up in the middle of that still waits two seconds for the answer: without it nobody could close
+    what was opened.
+
+    Raises:
+        Cancelled: the push was given up before, or the answer came too late.
+        HytheError: see `Asking.ask`.
+    """
+    conversation.cancellation.check()
+    with (
+        _hurried(conversation.cancellation) as late,
+        conversation.ask("POST", path, body=b"", mount_from=mount_from, repeatable=True, cancellation=late) as response,
+    ):
+        yield response
+
+
 def abandon(conversation: Conversation, session: Session) -> None:
     """Have the registry forget an upload, if it does so within two seconds; else it will run out there by itself.
 
     Spec: OCI distribution-spec, "Canceling uploads"; Docker Registry HTTP API V2, "Canceling an Upload".
     """
-    hurry = Cancellation()
-    timer = threading.Timer(ABANDON_S, hurry.cancel)
-    timer.daemon = True
-    timer.start()
+    now = Cancellation()
+    now.cancel()
     try:
-        with conversation.ask_at(
-            "DELETE", session.origin, session.location, cancellation=hurry, repeatable=False
-        ) as response:
+        with (
+            _hurried(now) as hurry,
+            conversation.ask_at(
+                "DELETE", session.origin, session.location, cancellation=hurry, repeatable=False
+            ) as response,
+        ):
             response.read_front(MAX_PROBLEM_BYTES)
     except (HytheError, Cancelled):
         pass
+
+
+@contextmanager
+def _hurried(order: Cancellation) -> Iterator[Cancellation]:
+    """Give a cancellation that comes two seconds after `order`."""
+    late = Cancellation()
+    timer = threading.Timer(CLOSE_WITHIN_S, late.cancel)
+    timer.daemon = True
+    forget = order.on_cancel(timer.start)
+    try:
+        yield late
     finally:
+        forget()
         timer.cancel()

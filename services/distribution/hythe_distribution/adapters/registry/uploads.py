@@ -10,7 +10,14 @@ from hythe.oci import Descriptor
 from hythe_distribution.adapters.registry.conversation import Conversation, check_digest, require_status
 from hythe_distribution.adapters.registry.problems import MAX_PROBLEM_BYTES, refusal, registry_text
 from hythe_distribution.adapters.registry.response import Response
-from hythe_distribution.adapters.registry.upload_session import UPLOADS, Session, abandon, opened, range_end
+from hythe_distribution.adapters.registry.upload_session import (
+    UPLOADS,
+    Session,
+    abandon,
+    asked_to_open,
+    opened,
+    range_end,
+)
 from hythe_distribution.hosts import Endpoint
 
 CHUNK_BYTES = 8 << 20
@@ -117,7 +124,7 @@ class Upload:
         self._commit(self._session, 0)
 
     def _open(self) -> Session:
-        with self._talk.ask("POST", UPLOADS, body=b"", repeatable=True) as response:
+        with asked_to_open(self._talk, UPLOADS) as response:
             require_status(self._talk.step, response, (202,), "image")
             return opened(self._talk, response)
 

@@ -17,7 +17,7 @@ from hythe.errors import DataLoss, HytheError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
 CONNECT_S = 5.0
@@ -42,23 +42,8 @@ def upload(
         DataLoss: the answer is not understood.
         HytheError: what the service answered.
     """
-    connection, path = _connect(url, step)
-    try:
-        connection.putrequest("POST", path, skip_accept_encoding=True)
-        for name, value in {
-            **headers,
-            "Transfer-Encoding": "chunked",
-            "Content-Type": "application/octet-stream",
-        }.items():
-            connection.putheader(name, value)
-        try:
-            connection.endheaders()
-            _send_chunks(connection, chunks, step)
-        except _ServiceClosed:
-            pass  # it may have said why before
-        return _answer(connection, step)
-    finally:
-        connection.close()
+    sent = {**headers, "Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
+    return _carry("POST", url, sent, lambda connection: _send_chunks(connection, chunks, step), step)
 
 
 def append(url: str, offset: int, data: bytes, step: str) -> dict[str, Any]:
@@ -67,14 +52,22 @@ def append(url: str, offset: int, data: bytes, step: str) -> dict[str, Any]:
     Raises:
         Unavailable, DataLoss, HytheError: as for `upload`.
     """
+    sent = {"Content-Range": f"bytes {offset}-{offset + len(data) - 1}/*", "Content-Length": str(len(data))}
+    return _carry("PATCH", url, sent, lambda connection: _send(connection, data, step), step)
+
+
+def _carry(
+    method: str, url: str, headers: Mapping[str, str], send: Callable[[http.client.HTTPConnection], None], step: str
+) -> dict[str, Any]:
+    """Make a request whose body `send` sends, and return its answer, also one that came before the body's end."""
     connection, path = _connect(url, step)
     try:
-        connection.putrequest("PATCH", path, skip_accept_encoding=True)
-        connection.putheader("Content-Range", f"bytes {offset}-{offset + len(data) - 1}/*")
-        connection.putheader("Content-Length", str(len(data)))
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
         try:
             connection.endheaders()
-            _send(connection, data, step)
+            send(connection)
         except _ServiceClosed:
             pass  # it may have said why before
         return _answer(connection, step)

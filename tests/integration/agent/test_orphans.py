@@ -30,6 +30,9 @@ class Conmon:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def start(self) -> None:
+        """Learn the children's pids and put all into the monitors' cgroup."""
         assert self._shell.stdout is not None
         self.first, self.second = (int(line) for line in self._shell.stdout)
         for pid in (self.pid, self.first, self.second):
@@ -43,8 +46,8 @@ class Conmon:
     def close(self) -> None:
         """Leave nothing."""
         self._shell.kill()
-        self.cgroups.remove_now(self.path)
         self._shell.wait()
+        self.cgroups.remove_now(self.path)
         assert self._shell.stdout is not None
         self._shell.stdout.close()
 
@@ -53,8 +56,11 @@ class Conmon:
 def conmon() -> Iterator[Conmon]:
     """A shell in conmon's place."""
     made = Conmon()
-    yield made
-    made.close()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
 
 
 def running(pid: int) -> bool:

@@ -23,8 +23,8 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "urllib3": ("hythe_distribution.adapters.*",),
     "redis": ("hythe_metadata.adapters.*",),
     "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*", "hythe_distribution.adapters.*"),
-    "isal": ("hythe_bundle.worker.*",),
-    "backports": ("hythe_bundle.worker.*", "hythe_distribution.adapters.*"),
+    "isal": ("hythe.archive.*",),
+    "backports": ("hythe.archive.*", "hythe_distribution.adapters.*"),
 }
 # What a service's own decisions may use of the shared library; the outer modules convert for them.
 DOMAIN = {

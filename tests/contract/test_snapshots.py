@@ -75,7 +75,7 @@ async def stage(snapshots: Snapshotter, fill: Fill) -> Stage:
 
 async def commit(snapshots: Snapshotter, name: str, parent: str, fill: Fill, implied: Sequence[bytes] = ()) -> None:
     """Commit a layer that `fill` writes."""
-    await snapshots.commit(await stage(snapshots, fill), name, parent, implied=implied)
+    await snapshots.commit_stage(await stage(snapshots, fill), name, parent, implied=implied)
 
 
 def write(**files: str) -> Fill:
@@ -223,7 +223,7 @@ async def test_directories_below_links_are_found_inside_the_image(snapshots: Sna
 async def test_layer_that_hides_everything_ends_the_stack(snapshots: Snapshotter, tmp_path: Path) -> None:
     """A root that is said to be opaque shows nothing of what lies below, in it and in what lies on it."""
     await commit(snapshots, "base", "", write(a="1"))
-    await snapshots.commit(await stage(snapshots, write(b="2")), "new", "base", opaque=True)
+    await snapshots.commit_stage(await stage(snapshots, write(b="2")), "new", "base", opaque=True)
     await commit(snapshots, "top", "new", write(c="3"))
     with mounted(await snapshots.prepare("one", "top"), tmp_path / "m"):
         assert tree(tmp_path / "m") == {"b": "2", "c": "3"}
@@ -241,7 +241,7 @@ async def test_names_are_unique(snapshots: Snapshotter) -> None:
             await snapshots.prepare(name, "base")
         again = await stage(snapshots, write(a="other"))
         with pytest.raises(AlreadyExists):
-            await snapshots.commit(again, name, "")
+            await snapshots.commit_stage(again, name, "")
         await snapshots.discard(again)
     assert (await snapshots.stat("base")).kind == "committed"
 
@@ -249,7 +249,7 @@ async def test_names_are_unique(snapshots: Snapshotter) -> None:
 async def test_layer_committed_twice_at_once_is_one(snapshots: Snapshotter) -> None:
     """Of two layers of one name one wins; the other is told, and leaves nothing when it is discarded."""
     stages = [await stage(snapshots, write(a=text)) for text in "12"]
-    done = await asyncio.gather(*(snapshots.commit(s, "base", "") for s in stages), return_exceptions=True)
+    done = await asyncio.gather(*(snapshots.commit_stage(s, "base", "") for s in stages), return_exceptions=True)
     assert sorted(type(found).__name__ for found in done) == ["AlreadyExists", "NoneType"]
     for made in stages:
         await snapshots.discard(made)
@@ -301,7 +301,7 @@ async def test_mounted_snapshot_is_not_removed(snapshots: Snapshotter, tmp_path:
 
 async def test_labels_come_back_with_the_snapshot(body: Overlay) -> None:
     """What was kept with a snapshot is there after a restart, and in the walk over all."""
-    await body.snapshots.commit(await stage(body.snapshots, write(a="1")), "base", "", labels={"k": "v"})
+    await body.snapshots.commit_stage(await stage(body.snapshots, write(a="1")), "base", "", labels={"k": "v"})
     await body.snapshots.prepare("one", "base", labels={"text": 'with "quotes"\nand lines', "other": ""})
     await body.restart()
     found = {snapshot.name: snapshot async for snapshot in body.snapshots.walk()}
@@ -336,7 +336,7 @@ async def test_discarded_layer_leaves_nothing(body: Overlay) -> None:
     """A discarded stage goes with all that was applied to it; a committed one is not touched by a late discard."""
     made = await stage(body.snapshots, write(d__e__f="x"))
     kept = await stage(body.snapshots, write(a="1"))
-    await body.snapshots.commit(kept, "base", "")
+    await body.snapshots.commit_stage(kept, "base", "")
     for _ in range(2):
         await body.snapshots.discard(made)
         await body.snapshots.discard(kept)
@@ -349,7 +349,7 @@ async def test_cancelled_commit_leaves_a_stage_or_a_snapshot(body: Overlay) -> N
     for turns in range(12):
         name = f"layer-{turns}"
         made = await stage(body.snapshots, write(a="1"))
-        task = asyncio.create_task(body.snapshots.commit(made, name, ""))
+        task = asyncio.create_task(body.snapshots.commit_stage(made, name, ""))
         for _ in range(turns):
             await asyncio.sleep(0.0003)
         task.cancel()

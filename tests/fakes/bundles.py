@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hythe.errors import FailedPrecondition, HytheError
-from hythe_runtime.agent.model import Bundle, Intent, Mount
+from hythe.ports.snapshots import Mount
+from hythe_runtime.agent.model import Bundle, Intent
 
 APPLETS = (
     "sh",

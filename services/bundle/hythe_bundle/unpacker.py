@@ -160,7 +160,7 @@ class Unpacker:
         try:
             with tracing.span("commit snapshot", snapshot__name=layer.chain_id):
                 failpoints.reach("bundle.layer.commit")
-                await self._snapshots.commit(
+                await self._snapshots.commit_stage(
                     stage,
                     layer.chain_id,
                     layer.parent,

@@ -96,7 +96,7 @@ def _admin_publishes(key_name: str) -> list[str]:
     streams = (subjects.EVENT_STREAM, subjects.SPAN_STREAM)
     return [
         *(subjects.rpc_from(key_name, service) for service in ("runtime", "distribution")),
-        subjects.host_rpc_any("distribution"),
+        *(subjects.host_rpc_any(service) for service in ("distribution", "bundle")),
         subjects.io_of_namespace("*"),
         subjects.ALL_SPANS,
         "$SRV.>",

@@ -7,8 +7,9 @@ Bodies live in the bundle service; the contract suite is ``tests/contract/test_s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 Kind = Literal["view", "active", "committed"]
@@ -49,6 +50,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a snapshot takes on its disk by itself, without what lies below it; a file with several names counts once."""
+
+    size_bytes: int
+    inodes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A place for one layer while it is applied; nothing of it outlives this process unless it is committed.
 
@@ -70,7 +79,7 @@ class Snapshotter(Protocol):
     async def stage(self) -> Stage:
         """Make an empty place to apply a layer to. What lies below need not be there yet: layers are applied in any order."""
 
-    async def commit(
+    async def commit_stage(
         self,
         stage: Stage,
         name: str,
@@ -102,14 +111,29 @@ class Snapshotter(Protocol):
 
         Raises:
             AlreadyExists: there is a snapshot of that name.
-            NotFound: there is no committed snapshot `parent`.
+            NotFound: there is no snapshot `parent`.
+            InvalidArgument: `parent` is not committed.
         """
 
     async def view(self, key: str, parent: str, *, labels: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
-        """Make the view `key` of `parent`, which shall not be empty, and return its mounts, all read-only.
+        """Make the view `key` of `parent`, empty for a view of nothing, and return its mounts, all read-only.
 
         Raises:
-            AlreadyExists, NotFound: as `prepare`.
+            AlreadyExists, NotFound, InvalidArgument: as `prepare`.
+        """
+
+    async def commit(self, name: str, key: str, *, labels: Mapping[str, str] | None = None) -> None:
+        """Make the active snapshot `key` the committed snapshot `name` on the same parent; there is no `key` any more then.
+
+        Its files and record survive power loss when this returns. Nothing may be mounted that writes to it.
+
+        Args:
+            labels: those of `name`; the labels of `key` go with it.
+
+        Raises:
+            NotFound: there is no snapshot `key`.
+            FailedPrecondition: `key` is not active, or it is mounted.
+            AlreadyExists: there is a snapshot `name`.
         """
 
     async def mounts(self, key: str) -> tuple[Mount, ...]:
@@ -129,6 +153,48 @@ class Snapshotter(Protocol):
 
     def walk(self) -> AsyncIterator[Snapshot]:
         """Yield all snapshots in no particular order; one that comes or goes meanwhile may be missed."""
+
+    async def look(self, name: str) -> tuple[Mount, ...]:
+        """Return read-only mounts that show what a snapshot of any kind shows, its own changes included; records nothing.
+
+        They are for a mount namespace that nobody else sees, and for as long as the snapshot exists. Of an active
+        snapshot that something writes to meanwhile they show some state of each file.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+
+    async def changes_in(self, name: str) -> Path | None:
+        """Return a directory that has, in overlayfs's form, only what a snapshot changes of its parent.
+
+        A character device 0:0 stands for what was taken away, ``trusted.overlay.opaque`` for a directory that hides what
+        lies below it. None: the body keeps no such directory of it, so that the two must be compared.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+
+    async def update(self, name: str, labels: Mapping[str, str], *, only: Collection[str] | None = None) -> Snapshot:
+        """Replace all labels of a snapshot, or with `only` those keys alone; one of them without a value is taken away.
+
+        One durable commit.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+
+    async def usage(self, name: str) -> Usage:
+        """Return what a snapshot takes; of an active one what it takes now.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+
+    async def cleanup(self) -> int:
+        """Remove what no record speaks of, directories and the like, and return how much was removed.
+
+        What is just being made or removed is left alone, and so is what is mounted.
+        """
 
     async def remove(self, name: str) -> None:
         """Forget a snapshot; its files go soon after. Not durable: after a crash it may have to be repeated.

@@ -356,3 +356,15 @@ class RegistryLoggedOut(Reply):
 
     host: str
     removed: bool
+
+
+class ImageRegister(Request):
+    """``image.register`` (on a host): point `reference` at a root manifest or index, all of which is in the namespace's content.
+
+    A platform of an index of which nothing is here counts as left out. Result: `ImageSummary`.
+
+    FailedPrecondition when a blob is missing; its digest is told.
+    """
+
+    reference: str
+    target: Descriptor

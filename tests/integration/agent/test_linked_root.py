@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hythe_bundle.adapters import mountinfo
+from hythe.linux import mountinfo
 from hythe_runtime.agent.adapters.mounts import KernelMounts
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from hythe.errors import Conflict, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from hythe.ports.snapshots import Mount
 from hythe_runtime.agent.adapters import programs
-from hythe_runtime.agent.model import Bundle, Epoch, Intent, Mount
+from hythe_runtime.agent.model import Bundle, Epoch, Intent
 from hythe_runtime.agent.stdio import Channel
 from tests.fakes.bundles import FakeBundles
 from tests.fixtures.agents import NAMESPACE, AgentLab, fill, process_exists

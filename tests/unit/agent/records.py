@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from hythe.identifiers import new_id
+from hythe.ports.snapshots import Mount
 from hythe.process import ProcessIdentity
 from hythe_runtime.agent.entries import Asked, Created, Ended, Prepared, Removing, Started, StepEntry
-from hythe_runtime.agent.model import Bundle, Epoch, Exit, Intent, Mount
+from hythe_runtime.agent.model import Bundle, Epoch, Exit, Intent
 
 AT = "2026-11-23T20:15:00.000000Z"
 CONMON = ProcessIdentity(4711, 12345, "0b00c1f0-0000-4000-8000-000000000000")

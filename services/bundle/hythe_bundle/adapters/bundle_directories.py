@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hythe.errors import FailedPrecondition
 from hythe.identifiers import check_id, check_namespace
-from hythe_bundle.adapters import disk_errors, mountinfo
+from hythe.linux import mountinfo
+from hythe_bundle.adapters import disk_errors
 from hythe_bundle.adapters.removal import remove_tree
 from hythe_bundle.bundle import BundleFile
 

@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hythe_bundle.adapters import merged, syscalls
+from hythe.linux import files
+from hythe_bundle.adapters import merged
 
 _OWN_XATTRS = "trusted."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
@@ -36,7 +37,7 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
             if _is_hidden(top, path):
                 continue
             try:
-                directory = syscalls.open_beneath(top, path, _DIRECTORY)
+                directory = files.open_beneath(top, path, _DIRECTORY)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a later entry of the layer has put something else there
             try:
@@ -54,7 +55,7 @@ def _is_hidden(top: int, path: bytes) -> bool:
     parts = path.split(b"/")
     for count in range(1, len(parts)):
         try:
-            directory = syscalls.open_beneath(top, b"/".join(parts[:count]), _DIRECTORY)
+            directory = files.open_beneath(top, b"/".join(parts[:count]), _DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             return True
         try:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from hythe import tracing
 from hythe.errors import HytheError
+from hythe.linux.files import sync_file_system
 from hythe.ports.snapshots import NO_PARENT
 from hythe_bundle.adapters import disk_errors, snapshot_records
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.inheritance import inherit
 from hythe_bundle.adapters.snapshot_records import SnapshotRecords
-from hythe_bundle.adapters.syscalls import sync_file_system
 
 
 @dataclass(slots=True)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from hythe import durable
 from hythe.errors import FailedPrecondition, InvalidArgument
+from hythe.linux import mountinfo
 from hythe.ports.snapshots import Kind, Mount, Snapshot, Stage
-from hythe_bundle.adapters import disk_errors, merged, mountinfo, snapshot_records
+from hythe_bundle.adapters import disk_errors, merged, snapshot_records
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.layer_commits import LayerCommit, LayerCommits
 from hythe_bundle.adapters.removal import remove_tree
@@ -118,7 +119,7 @@ class OverlaySnapshotter:
             remove_tree(directory)
             raise
 
-    async def commit(
+    async def commit_stage(
         self,
         stage: Stage,
         name: str,
@@ -128,7 +129,7 @@ class OverlaySnapshotter:
         opaque: bool = False,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """See `Snapshotter.commit`."""
+        """See `Snapshotter.commit_stage`."""
         commit = self._stages[stage.key] = LayerCommit(int(stage.key), name, parent, implied, opaque, labels)
         self._commits.add(commit)
         try:
@@ -192,11 +193,27 @@ class OverlaySnapshotter:
             return (Mount("bind", str(self._fs(number)), "", ("rw", "rbind")),)
         if kind == "view" and len(lower) == 1:
             return (Mount("bind", str(self._fs(lower[0])), "", ("ro", "rbind")),)
-        stacked = "lowerdir=" + ":".join(str(self._fs(below)) for below in lower)
+        stacked = self._stacked(lower)
         if kind == "view":
             return (Mount("overlay", "overlay", "", (*self._options, "ro", stacked)),)
         upper = f"upperdir={self._fs(number)}"
         return (Mount("overlay", "overlay", "", (*self._options, stacked, upper, f"workdir={self._work(number)}")),)
+
+    async def look(self, name: str) -> tuple[Mount, ...]:
+        """See `Snapshotter.look`."""
+        row = self._records.find(name)
+        shown = self._chain(row.snapshot.parent if row.snapshot.kind == "view" else name)
+        if len(shown) == 1:
+            return (Mount("bind", str(self._fs(shown[0])), "", ("ro", "rbind")),)
+        return (Mount("overlay", "overlay", "", (*self._options, "ro", self._stacked(shown))),)
+
+    async def changes_in(self, name: str) -> Path | None:
+        """See `Snapshotter.changes_in`."""
+        row = self._records.find(name)
+        return None if row.snapshot.kind == "view" else self._fs(row.number)
+
+    def _stacked(self, lower: tuple[int, ...]) -> str:
+        return "lowerdir=" + ":".join(str(self._fs(below)) for below in lower)
 
     def _chain(self, name: str) -> tuple[int, ...]:
         chain = self._chains.get(name)

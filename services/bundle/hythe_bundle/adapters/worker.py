@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import hythe
 import hythe_bundle
 from hythe.digest import Digest
 from hythe.errors import DataLoss, HytheError, Internal, InvalidArgument, ResourceExhausted, Unimplemented
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 
 STEP = "unpack layer"
 MAX_COMPLAINT_BYTES = 4096
-_START = "import sys; sys.path[:0] = sys.argv[1:3]; from hythe_bundle.worker.main import run; run(sys.argv[3:])"
+_START = (
+    "import sys; sys.path[:0] = sys.argv[1].split(':'); from hythe_bundle.worker.main import run; run(sys.argv[2:])"
+)
 
 
 class WorkerApplier:
@@ -45,9 +48,9 @@ class WorkerApplier:
         if found is None or found.origin is None:
             raise Internal("start bundle: the Python package isal is not installed", next_step="install hythe[bundle]")
         packages = Path(found.origin).parent.parent
-        own = Path(next(iter(hythe_bundle.__path__))).parent
+        own = {str(Path(next(iter(package.__path__))).parent) for package in (hythe, hythe_bundle)}
         self._root = root
-        self.command = (sys.executable, "-I", "-S", "-c", _START, str(own), str(packages))
+        self.command = (sys.executable, "-I", "-S", "-c", _START, ":".join(sorted({*own, str(packages)})))
 
     async def apply(
         self, name: str, blob: int, mounts: Sequence[Mount], limits: Limits, progress: Callable[[int], None]

@@ -15,10 +15,10 @@ import errno
 import os
 import stat
 
-from hythe_bundle.worker import tar
-from hythe_bundle.worker.failures import ArchiveError, LimitError
-from hythe_bundle.worker.stream import Source
-from hythe_bundle.worker.tar import Entry, show
+from hythe.archive import tar
+from hythe.archive.failures import ArchiveError, LimitError
+from hythe.archive.stream import Source
+from hythe.archive.tar import Entry, show
 from hythe_bundle.worker.tree import Tree, mark_opaque
 
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ class Applier:
                 raise LimitError(f"the layer has more than {self._max_entries} entries")
             path = clean(entry.name)
             if not path:
-                self._source.skip(entry.size)  # the root directory belongs to the container, not to a layer
+                self._source.skip(entry.size_bytes)  # the root directory belongs to the container, not to a layer
                 continue
             try:
                 self._apply(path, entry)
@@ -103,7 +103,7 @@ class Applier:
     def _apply(self, path: bytes, entry: Entry) -> None:
         parent, _, base = path.rpartition(b"/")
         if base.startswith(WHITEOUT_PREFIX):
-            self._source.skip(entry.size)
+            self._source.skip(entry.size_bytes)
             self._white_out(parent, base)
             return
         kind = entry.kind
@@ -136,8 +136,8 @@ class Applier:
             path = self._tree.with_parents(path)
             fd = os.open(path, _NEW_FILE, entry.mode)
         try:
-            if entry.size:
-                self._write(fd, entry.size)
+            if entry.size_bytes:
+                self._write(fd, entry.size_bytes)
             if entry.uid or entry.gid or self._tree.inherits_group:
                 os.fchown(fd, entry.uid, entry.gid)
                 if entry.mode & 0o6000:

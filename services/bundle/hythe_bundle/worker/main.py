@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 
-from hythe_bundle.worker import report, sandbox, tar
+from hythe.archive import sandbox, tar
+from hythe.archive.failures import ArchiveError, DamagedError, LimitError, ReserveError
+from hythe.archive.stream import Blob, Source, ahead, hashed
+from hythe_bundle.worker import report
 from hythe_bundle.worker.apply import Applier
-from hythe_bundle.worker.failures import ArchiveError, DamagedError, LimitError, ReserveError
-from hythe_bundle.worker.stream import Blob, Source, ahead, hashed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import stat
 
-from hythe_bundle.worker.failures import ArchiveError
-from hythe_bundle.worker.tar import show
+from hythe.archive.failures import ArchiveError
+from hythe.archive.tar import show
 
 OPAQUE_XATTR = b"trusted.overlay.opaque"
 IMPLIED_MODE = 0o755

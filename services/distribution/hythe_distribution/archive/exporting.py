@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hythe import tracing
+from hythe.archive.writer import END_MARK, header, padding
 from hythe.digest import verified
 from hythe.oci import Descriptor
 from hythe.oci.media_types import CONFIG_TYPES, LAYER_COMPRESSION, OCI_INDEX
@@ -18,7 +19,6 @@ from hythe_distribution.archive.exportable import Export, ExportedImage, ExportO
 from hythe_distribution.archive.layout import INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION
 from hythe_distribution.archive.reader import DIRECTORY, Entry
 from hythe_distribution.archive.roots import IMAGE_NAME, REF_NAME
-from hythe_distribution.archive.tarwriter import END_MARK, header, padding
 
 _SUFFIX = {"": ".tar", "gzip": ".tar.gz", "zstd": ".tar.zst"}
 

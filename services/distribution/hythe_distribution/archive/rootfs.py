@@ -6,13 +6,13 @@ import hashlib
 import zlib
 from dataclasses import dataclass, replace
 
+from hythe.archive.writer import END_MARK, header, padding
 from hythe.digest import Digest
 from hythe.errors import InvalidArgument
 from hythe.ports.content import Content
 from hythe_distribution.archive.reader import DIRECTORY, LINK, Entry, clean, show
 from hythe_distribution.archive.source import Source
 from hythe_distribution.archive.storing import ingest_reference
-from hythe_distribution.archive.tarwriter import END_MARK, header, padding
 
 _PREFIX = b"rootfs/"
 _GZIP_WINDOW = 31

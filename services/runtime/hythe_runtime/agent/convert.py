@@ -22,7 +22,7 @@ def intent_from_wire(request: ContainerRun, namespace: str) -> Intent:
         name=request.name,
         reference=request.image.reference,
         digest=request.image.digest or "",
-        spec=request.spec.model_dump(mode="json"),
+        spec=request.spec.model_dump(mode="json", exclude_defaults=True),
         plain_http=request.plain_http,
         epoch=epoch_from_wire(request.epoch),
         request_id=request.id,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from hythe.ports.snapshots import Mount
 from hythe.process import ProcessIdentity
 
 State = Literal["creating", "created", "running", "exited", "removing", "removed"]
@@ -70,16 +71,6 @@ class Intent:
     def labels(self) -> dict[str, str]:
         """The labels that the request gave."""
         return dict(self.spec.get("labels") or {})
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One mount(2) call in containerd's form; `target` is relative to the root file system, empty for its root."""
-
-    type: str
-    source: str
-    target: str
-    options: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

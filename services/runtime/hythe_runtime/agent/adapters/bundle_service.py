@@ -7,11 +7,12 @@ from pydantic import ValidationError
 from hythe import subjects
 from hythe.bus.connection import Bus
 from hythe.errors import InvalidArgument
+from hythe.ports.snapshots import Mount
 from hythe.wire.base import Empty
 from hythe.wire.bundle import BundlePrepare, BundlePrepared, BundleRelease
 from hythe.wire.container import ContainerSpec, ImageRef
 from hythe.wire.distribution import LayerProgress
-from hythe_runtime.agent.model import Bundle, Intent, Mount
+from hythe_runtime.agent.model import Bundle, Intent
 
 
 class BusBundleService:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from hythe_runtime.agent.adapters import libc
+from hythe.linux import libc
 
 _EVENT = struct.Struct("iIII")
 _READ_BYTES = 64 << 10

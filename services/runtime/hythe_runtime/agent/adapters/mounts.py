@@ -1,4 +1,4 @@
-"""Root file systems: mount(2), the newer mount calls for many layers, umount2(2), and what mountinfo says."""
+"""Root file systems: mounted once, unmounted for good, and what mountinfo says of them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,16 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from hythe.errors import FailedPrecondition, Unimplemented
-from hythe_runtime.agent.adapters import libc
-from hythe_runtime.agent.model import Bundle, Mount
+from hythe.linux import libc, mounting
+from hythe.ports.snapshots import Mount
+from hythe_runtime.agent.model import Bundle
 
 log = logging.getLogger(__name__)
 
-PAGE_BYTES = 4096
 BUSY_S = 1.0
-
-_FLAGS = {
-    "ro": libc.MS_RDONLY,
-    "rw": 0,
-    "nosuid": libc.MS_NOSUID,
-    "nodev": libc.MS_NODEV,
-    "noexec": libc.MS_NOEXEC,
-    "noatime": libc.MS_NOATIME,
-    "relatime": libc.MS_RELATIME,
-    "bind": libc.MS_BIND,
-    "rbind": libc.MS_BIND | libc.MS_REC,
-}
 
 
 class KernelMounts:
@@ -59,7 +46,7 @@ def _mount_all(bundle: Bundle) -> None:
         if _is_mounted(bundle.rootfs, mount):
             continue
         try:
-            _mount(mount, bundle.rootfs)
+            mounting.mount(mount, bundle.rootfs)
         except OSError as error:
             raise FailedPrecondition(
                 f"mount {bundle.rootfs} failed",
@@ -67,32 +54,6 @@ def _mount_all(bundle: Bundle) -> None:
                 cause=f"{mount.type}: {error}",
                 details={"exit_code": "125"},
             ) from error
-
-
-def _mount(mount: Mount, target: str) -> None:
-    flags, options = 0, []
-    for option in mount.options:
-        if option in _FLAGS:
-            flags |= _FLAGS[option]
-        else:
-            options.append(option)
-    data = ",".join(options)
-    if len(data) >= PAGE_BYTES:
-        libc.mount_by_parameters(mount.type, mount.source, list(_parameters(options)), flags, target)
-        return
-    libc.mount(mount.source, target, mount.type, flags, data)
-    if flags & libc.MS_BIND and flags & libc.MS_RDONLY:
-        libc.mount(mount.source, target, mount.type, flags | libc.MS_REMOUNT, data)
-
-
-def _parameters(options: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield mount options one by one; overlay's list of lower directories becomes one parameter each."""
-    for option in options:
-        key, equals, value = option.partition("=")
-        if key == "lowerdir":
-            yield from (("lowerdir+", layer) for layer in value.split(":"))
-        else:
-            yield key, value if equals else None
 
 
 def _is_mounted(target: str, mount: Mount) -> bool:

@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+from hythe.archive import tar
 from hythe.errors import InvalidArgument
-from hythe_distribution.archive.reader import BLOCK as BLOCK_DEVICE
-from hythe_distribution.archive.reader import BLOCK_BYTES, CHARACTER, DIRECTORY, Entry, show
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    class Header(Protocol):
+        """What an entry says of itself; `hythe.archive.tar.Entry` is one."""
+
+        @property
+        def name(self) -> bytes: ...
+        @property
+        def kind(self) -> bytes: ...
+        @property
+        def size_bytes(self) -> int: ...
+        @property
+        def mode(self) -> int: ...
+        @property
+        def uid(self) -> int: ...
+        @property
+        def gid(self) -> int: ...
+        @property
+        def mtime_ns(self) -> int: ...
+        @property
+        def link(self) -> bytes: ...
+        @property
+        def major(self) -> int: ...
+        @property
+        def minor(self) -> int: ...
+        @property
+        def xattrs(self) -> Mapping[bytes, bytes]: ...
+
+
+BLOCK_BYTES = 512
 
 END_MARK = bytes(2 * BLOCK_BYTES)
 _MAX_OCTAL = {8: 0o7777777, 12: 0o77777777777}
 _PAX_NAME = b"pax"
 
 
-def header(entry: Entry) -> bytes:
+def header(entry: Header) -> bytes:
     """Return the header of `entry`, with a pax header before it where ustar has no room; the data is to follow.
 
     Spec: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block".
     """
-    name = entry.name + b"/" if entry.kind == DIRECTORY else entry.name
+    name = entry.name + b"/" if entry.kind == tar.DIRECTORY else entry.name
     records = {b"SCHILY.xattr." + key: value for key, value in entry.xattrs.items()}
     if len(name) > 100:
         records[b"path"] = name
@@ -32,7 +65,13 @@ def header(entry: Entry) -> bytes:
     if not records:
         return block
     data = b"".join(_record(key, value) for key, value in sorted(records.items()))
-    return _block(Entry(_PAX_NAME), _PAX_NAME, b"x", len(data)) + data + padding(len(data)) + block
+    return _block(_extension(), _PAX_NAME, b"x", len(data)) + data + padding(len(data)) + block
+
+
+def _extension() -> Header:
+    entry = tar.Entry()
+    entry.mode = 0o644
+    return entry
 
 
 def padding(size_bytes: int) -> bytes:
@@ -40,11 +79,11 @@ def padding(size_bytes: int) -> bytes:
     return bytes(-size_bytes % BLOCK_BYTES)
 
 
-def _block(entry: Entry, name: bytes, kind: bytes, size_bytes: int) -> bytes:
-    device = entry.kind in (CHARACTER, BLOCK_DEVICE)
+def _block(entry: Header, name: bytes, kind: bytes, size_bytes: int) -> bytes:
+    device = entry.kind in (tar.CHAR, tar.BLOCK)
     for number in (entry.major, entry.minor):
         if number > _MAX_OCTAL[8]:
-            raise InvalidArgument(f"write archive: entry {show(entry.name)} has a device number beyond all bounds")
+            raise InvalidArgument(f"write archive: entry {tar.show(entry.name)} has a device number beyond all bounds")
     fields = (
         name.ljust(100, b"\0"),
         _octal(entry.mode, 8),

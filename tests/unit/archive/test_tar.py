@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hythe_bundle.worker import tar
-from hythe_bundle.worker.failures import ArchiveError, DamagedError, LimitError
-from hythe_bundle.worker.stream import Source
+from hythe.archive import tar
+from hythe.archive.failures import ArchiveError, DamagedError, LimitError
+from hythe.archive.stream import Source
 
 LONG = "d" * 120 + "/" + "n" * 130
 
@@ -39,7 +39,7 @@ def read(data: bytes, chunk_bytes: int = 1000) -> list[tar.Entry]:
     source = Source(data[at : at + chunk_bytes] for at in range(0, len(data), chunk_bytes))
     found = []
     for item in tar.entries(source):
-        source.skip(item.size)
+        source.skip(item.size_bytes)
         found.append(item)
     assert source.offset == len(data)
     return found
@@ -60,7 +60,7 @@ def header(data: bytes, **changes: bytes) -> bytes:
 def test_long_names_and_links_are_read_whole(fmt: int) -> None:
     """Names beyond the header's 100 bytes come whole, whichever way the archive carries them."""
     found = read(archive(entry(LONG, size=5), entry("short", tarfile.SYMTYPE, linkname=LONG), fmt=fmt))
-    assert [(e.name, e.kind, e.link, e.size) for e in found] == [
+    assert [(e.name, e.kind, e.link, e.size_bytes) for e in found] == [
         (LONG.encode(), tar.FILE, b"", 5),
         (b"short", tar.SYMLINK, LONG.encode(), 0),
     ]

@@ -6,8 +6,8 @@ that is what other engines apply layers with. Sparse entries are refused.
 
 from __future__ import annotations
 
-from hythe_bundle.worker.failures import ArchiveError, LimitError
-from hythe_bundle.worker.stream import Source
+from hythe.archive.failures import ArchiveError, LimitError
+from hythe.archive.stream import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ _KINDS = frozenset((FILE, LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO))
 
 
 class Entry:
-    """One entry. Names are bytes as the archive spells them, without a NUL; `size` bytes of data follow a FILE."""
+    """One entry. Names are bytes as the archive spells them, without a NUL; `size_bytes` bytes of data follow a FILE."""
 
-    __slots__ = ("gid", "kind", "link", "major", "minor", "mode", "mtime_ns", "name", "size", "uid", "xattrs")
+    __slots__ = ("gid", "kind", "link", "major", "minor", "mode", "mtime_ns", "name", "size_bytes", "uid", "xattrs")
 
     def __init__(self) -> None:
         self.name = b""
@@ -36,7 +36,7 @@ class Entry:
         self.mode = 0
         self.uid = 0
         self.gid = 0
-        self.size = 0
+        self.size_bytes = 0
         self.mtime_ns = 0
         self.link = b""
         self.major = 0
@@ -45,7 +45,7 @@ class Entry:
 
 
 def entries(source: Source) -> Iterator[Entry]:
-    """Yield each entry of the archive; the consumer reads exactly `size` bytes of a FILE before it asks for the next.
+    """Yield each entry of the archive; the consumer reads exactly `size_bytes` bytes of a FILE before it asks for the next.
 
     Padding after the data is skipped here. Everything after the end mark is read too.
 
@@ -81,8 +81,8 @@ def entries(source: Source) -> Iterator[Entry]:
             long_name = long_link = b""
             pax = {}
             yield entry
-            if entry.size & 511:
-                source.skip(512 - (entry.size & 511))
+            if entry.size_bytes & 511:
+                source.skip(512 - (entry.size_bytes & 511))
     if pax or long_name or long_link:
         raise ArchiveError("the archive ends after an extension header")
 
@@ -103,7 +103,7 @@ def _entry(block: bytes, kind: bytes, size: int, pax: dict[bytes, bytes], long_n
         reason = "sparse entries are not supported" if kind == b"S" else f"type {kind!r} is unknown"
         raise ArchiveError(f"tar entry {show(entry.name)}: {reason}")
     entry.kind = kind
-    entry.size = size if kind == FILE else 0
+    entry.size_bytes = size if kind == FILE else 0
     if kind in (CHAR, BLOCK):
         entry.major = _number(block[329:337], "major device number")
         entry.minor = _number(block[337:345], "minor device number")

@@ -6,7 +6,7 @@ import _thread
 import os
 from _queue import SimpleQueue
 
-from hythe_bundle.worker.failures import DamagedError, LimitError
+from hythe.archive.failures import DamagedError, LimitError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,10 @@ MS_REMOUNT = 32
 MS_NOATIME = 1024
 MS_BIND = 4096
 MS_REC = 16384
+MS_PRIVATE = 1 << 18
 MS_RELATIME = 1 << 21
+
+CLONE_NEWNS = 0x00020000
 
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
@@ -64,6 +67,11 @@ def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
 def umount(target: str, flags: int) -> None:
     """umount2(2)."""
     _check(_libc.umount2(target.encode(), flags), target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2), for the calling thread."""
+    _check(_libc.unshare(flags), "unshare")
 
 
 def inotify_init() -> int:

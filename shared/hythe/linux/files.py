@@ -1,4 +1,4 @@
-"""System calls that the standard library lacks."""
+"""Files: paths opened without leaving a directory, and file systems made durable."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
-from hythe_bundle.worker import stream
-from hythe_bundle.worker.failures import DamagedError, LimitError
-from hythe_bundle.worker.stream import Blob, Source, ahead, hashed
+from hythe.archive import stream
+from hythe.archive.failures import DamagedError, LimitError
+from hythe.archive.stream import Blob, Source, ahead, hashed
 
 DATA = os.urandom(3_000_000)
 NO_LIMIT = 1 << 60

@@ -47,7 +47,7 @@ class DeviceWish(Request):
 
     source: str
     target: str = ""
-    permissions: Annotated[str, Field(pattern="^[rwm]{1,3}$")] = "rwm"
+    permissions: str = "rwm"
 
 
 class RlimitWish(Request):

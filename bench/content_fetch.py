@@ -20,27 +20,27 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 from bench.fetch_floor import bare
 from bench.memory import Memory, memory_during
 from bench.peers import Containerd, Dockerd, Skopeo
+from bench.pulling import DISK_BYTES, MB, SETTLE_S, Subject, interleaved, offered, pull, say, stack_on
 from bench.report import Series, Verdict, save, show
 from bench.sent import Sent, sent_since
 from bench.stack import median_by_step, pid_of, traced
 from scripts.lab.dev_image import dev_image
 from scripts.lab.disks import fresh_disk
-from scripts.lab.images import Image, ImageBuilder
+from scripts.lab.images import ImageBuilder
 from scripts.lab.registry import Registry
-from scripts.lab.stack import Stack, StackFailed
+from scripts.lab.stack import Stack
 
 OUT = Path(__file__).parent / "out"
-PULL = ("pull", "--no-unpack")
+NO_UNPACK = ("--no-unpack",)
 HYTHE = "hythe pull --no-unpack"
 CTR = "ctr content fetch"
 SKOPEO = "skopeo copy to a directory"
@@ -52,69 +52,18 @@ MEMORY_TARGET_MB = 150.0
 SENT_TARGET = 1.05
 PULLS_AT_ONCE = 10
 TRACED_PULLS = 3
-DISK_BYTES = 4 << 30
 LARGE_LAYER_BYTES = 1 << 30
-SETTLE_S = 1.0
-PULL_TIMEOUT_S = 600.0
-MB = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """An image in a registry, and where disks are made to fetch it to."""
-
-    registry: Registry
-    reference: str
-    sizes: Mapping[str, int]
-    """Bytes of each blob by its digest, config and layers."""
-    directory: Path
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all blobs."""
-        return sum(self.sizes.values())
-
-
-def offered(image: Image, name: str, registry: Registry, directory: Path) -> Subject:
-    """Push an image and return what is needed to fetch it."""
-    sizes = {blob.digest: len(blob.data) for blob in image.blobs}
-    return Subject(registry, registry.push(image, name), sizes, directory)
-
-
-@contextmanager
-def stack_on(disk: Path) -> Iterator[Stack]:
-    """Run a block with a stack that keeps its content on `disk`.
-
-    Raises:
-        StackFailed: it did not start, or left something behind.
-    """
-    stack = Stack("fetch", root=disk / "root")
-    try:
-        stack.up()
-        time.sleep(SETTLE_S)
-        yield stack
-    finally:
-        left = stack.close()
-    if left:
-        raise StackFailed(f"the stack left behind: {'; '.join(left)}")
-
-
-def pull(stack: Stack, reference: str) -> float:
-    """Fetch an image by the command; return the seconds of the whole process.
-
-    Raises:
-        StackFailed: the pull failed.
-    """
-    done = stack.hythe(*PULL, reference, timeout_s=PULL_TIMEOUT_S)
-    if done.code != 0:
-        raise StackFailed(f"{HYTHE}: exit code {done.code}\n{done.stderr}{stack.logs()}")
-    return done.seconds
+def fetch(stack: Stack, reference: str) -> float:
+    """Fetch an image by the command; return the seconds of the whole process."""
+    return pull(stack, reference, *NO_UNPACK)
 
 
 def pull_many(stack: Stack, reference: str) -> None:
     """Fetch an image by ten commands that are started together."""
     with ThreadPoolExecutor(PULLS_AT_ONCE) as threads:
-        list(threads.map(lambda _: pull(stack, reference), range(PULLS_AT_ONCE)))
+        list(threads.map(lambda _: fetch(stack, reference), range(PULLS_AT_ONCE)))
 
 
 def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], list[str]]:
@@ -125,7 +74,7 @@ def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], li
     def with_hythe(disk: Path) -> float:
         with stack_on(disk) as stack:
             os.sync()
-            return pull(stack, subject.reference)
+            return fetch(stack, subject.reference)
 
     def with_containerd(disk: Path) -> float:
         with Containerd(disk / "containerd") as containerd:
@@ -161,24 +110,12 @@ def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], li
     return found, notes
 
 
-def interleaved(subject: Subject, runs: Mapping[str, Callable[[Path], float]], rounds: int) -> list[Series]:
-    """Run each once a round on a disk of its own, after one round that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            with fresh_disk(subject.directory, DISK_BYTES) as disk:
-                seconds = run(disk)
-            if number:
-                times[name].append(seconds)
-    return [Series(name, tuple(seconds)) for name, seconds in times.items()]
-
-
 def steps_of(subject: Subject) -> dict[str, float]:
     """Return the median seconds of each step of a pull by itself on its critical path, by its trace."""
     runs = []
     for _ in range(TRACED_PULLS):
         with fresh_disk(subject.directory, DISK_BYTES) as disk, stack_on(disk) as stack:
-            runs.append(traced(stack, *PULL, subject.reference))
+            runs.append(traced(stack, "pull", *NO_UNPACK, subject.reference))
     return median_by_step(runs)
 
 
@@ -222,12 +159,12 @@ def measure(directory: Path, cache: Path, rounds: int, large: bool) -> None:
         say(f"tracing {TRACED_PULLS} pulls")
         steps = steps_of(subject)
         say(f"watching the memory of one pull, then of {PULLS_AT_ONCE} at once")
-        memories = {"one pull": memory_of(subject, pull)[0]}
+        memories = {"one pull": memory_of(subject, fetch)[0]}
         memories[f"{PULLS_AT_ONCE} pulls at once"], at_once = memory_of(subject, pull_many)
         if large:
             say("watching the memory of a pull of 1 GiB in one layer")
             image = ImageBuilder().layer(os.urandom(LARGE_LAYER_BYTES), "none").build()
-            memories["one layer of 1 GiB"], _ = memory_of(offered(image, "large:1", registry, directory), pull)
+            memories["one layer of 1 GiB"], _ = memory_of(offered(image, "large:1", registry, directory), fetch)
     requests = sum(one.requests for one in at_once.values())
     notes.append(f"{PULLS_AT_ONCE} pulls at once: {len(at_once)} blobs came in {requests} requests")
     verdicts = verdicts_of(subject, series, memories, at_once)
@@ -241,11 +178,6 @@ def measure(directory: Path, cache: Path, rounds: int, large: bool) -> None:
     out = OUT / "content_fetch.json"
     save(out, series, verdicts, details, notes)
     print(f"\n  all figures: {out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out}")
-
-
-def say(text: str) -> None:
-    """Tell what is being done."""
-    print(f"{text} …", flush=True)
 
 
 def main() -> int:

@@ -31,14 +31,16 @@ RUN = ("busybox-static", "ca-certificates", "conmon", "containernetworking-plugi
 TEST = ("docker-compose", "e2fsprogs", "iproute2", "iptables", "openssl", "skopeo", "strace", "umoci", "xz-utils")
 FRESH = ("iproute2", "iptables", "mmdebstrap")
 BENCH_FETCH = ("containerd", "e2fsprogs", "skopeo")
+BENCH_PULL = ("containerd", "curl", "docker.io", "e2fsprogs", "gnuplot-nox", "isal", "pigz", "podman", "skopeo")
 PURPOSES: dict[str, tuple[str, ...]] = {
     "check": (),
     "run": RUN,
     "test": (*RUN, *TEST),
     "fresh-test": FRESH,
     "bench-fetch": (*RUN, *BENCH_FETCH),
+    "bench-pull": (*RUN, *BENCH_PULL),
 }
-ELSEWHERE = {"containerd": "ctr"}
+ELSEWHERE = {"containerd": "ctr", "docker.io": "dockerd"}
 """Packages that are not installed where their program is there already: Debian's would take the place of Docker's own."""
 
 NATS_SERVER_FALLBACK = "nats-server"

@@ -183,7 +183,12 @@ class Puller:
         return _About(brought, fetched_bytes)
 
     async def _register(self, namespace: str, image: Resolved, before: NameRecord, *, last: bool) -> bool:
-        """Point the name at the image and tell whether it does; where others have changed it, the `last` time raises."""
+        """Point the name at the image and tell whether it does; where others have changed it, the `last` time raises.
+
+        A name that points there already is left as it is: most pulls find what they look for.
+        """
+        if before.digest == image.target.digest:
+            return True
         with tracing.span("register name", container__image__name=str(image.reference)):
             try:
                 await self._names.put(namespace, image.reference, image.target, before.revision)

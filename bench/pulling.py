@@ -1,0 +1,89 @@
+"""What both benches of pulls need: the image in a registry, a stack on a disk of its own, and runs that take turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.report import Series
+from scripts.lab.disks import fresh_disk
+from scripts.lab.images import Image
+from scripts.lab.registry import Registry
+from scripts.lab.stack import Stack, StackFailed
+
+DISK_BYTES = 4 << 30
+SETTLE_S = 1.0
+PULL_TIMEOUT_S = 600.0
+MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An image in a registry, and where disks are made to fetch it to."""
+
+    registry: Registry
+    reference: str
+    sizes: Mapping[str, int]
+    """Bytes of each blob by its digest, config and layers."""
+    directory: Path
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all blobs."""
+        return sum(self.sizes.values())
+
+
+def offered(image: Image, name: str, registry: Registry, directory: Path) -> Subject:
+    """Push an image and return what is needed to fetch it."""
+    sizes = {blob.digest: len(blob.data) for blob in image.blobs}
+    return Subject(registry, registry.push(image, name), sizes, directory)
+
+
+@contextmanager
+def stack_on(disk: Path) -> Iterator[Stack]:
+    """Run a block with a stack that keeps everything on `disk`.
+
+    Raises:
+        StackFailed: it did not start, or left something behind.
+    """
+    stack = Stack("fetch", root=disk / "root")
+    try:
+        stack.up()
+        time.sleep(SETTLE_S)
+        yield stack
+    finally:
+        left = stack.close()
+    if left:
+        raise StackFailed(f"the stack left behind: {'; '.join(left)}")
+
+
+def pull(stack: Stack, reference: str, *flags: str) -> float:
+    """Pull an image by the command; return the seconds of the whole process.
+
+    Raises:
+        StackFailed: the pull failed.
+    """
+    done = stack.hythe("pull", *flags, reference, timeout_s=PULL_TIMEOUT_S)
+    if done.code != 0:
+        raise StackFailed(f"hythe pull: exit code {done.code}\n{done.stderr}{stack.logs()}")
+    return done.seconds
+
+
+def interleaved(subject: Subject, runs: Mapping[str, Callable[[Path], float]], rounds: int) -> list[Series]:
+    """Run each once a round on a disk of its own, after one round that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            with fresh_disk(subject.directory, DISK_BYTES) as disk:
+                seconds = run(disk)
+            if number:
+                times[name].append(seconds)
+    return [Series(name, tuple(seconds)) for name, seconds in times.items()]
+
+
+def say(text: str) -> None:
+    """Tell what is being done."""
+    print(f"{text} …", flush=True)

@@ -110,5 +110,8 @@ def test_only_what_is_wished_for_is_looked_up(host: LocalHost, tmp_path: Path) -
         mounts=(MountWish("bind", "/t", "relative", create=True), MountWish("bind", "/u", str(tmp_path))),
         devices=(DeviceWish("null"), DeviceWish("/dev/null")),
     )
-    found = host_facts.find(odd, host)
+    found = host_facts.find(odd, host, create=True)
     assert set(found.sources) == {str(tmp_path)} and set(found.devices) == {"/dev/null"}
+    later = Wishes(mounts=(MountWish("bind", "/t", str(tmp_path / "later"), create=True),))
+    assert host_facts.find(later, host, create=False).sources and not (tmp_path / "later").exists()
+    assert host_facts.find(later, host, create=True).sources and (tmp_path / "later").is_dir()

@@ -58,7 +58,7 @@ def config(
     """
     host = LocalHost(default_platform())
     facts = replace(host.facts(), cgroup_version=version)
-    found = host_facts.find(wishes, host)
+    found = host_facts.find(wishes, host, create=False)
     found = replace(found, sources={**found.sources, **{path: Source(shared=True) for path in shared}})
     container_id = new_id()
     request = spec.SpecRequest(

@@ -44,6 +44,16 @@ def mounted_below(directory: Path) -> str:
     return next((m.point for m in mounts() if m.point == top or m.point.startswith(f"{top}/")), "")
 
 
+def file_system_of(path: Path) -> str:
+    """Return the type of the file system that shows at `path`, e.g. ``ext4``; empty if that can't be told."""
+    place = path.resolve()
+    kind = longest = ""
+    for mount in mounts():
+        if place.is_relative_to(mount.point) and len(mount.point) >= len(longest):
+            kind, longest = mount.type, mount.point
+    return kind
+
+
 def overlay_on(upper: Path) -> str:
     """Return where an overlay that writes to `upper` is mounted; empty if it is nowhere."""
     return next((m.point for m in mounts() if m.upper_directory == str(upper)), "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -244,12 +244,27 @@ class Bundles:
         return texts
 
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
+        mounts = with_id_maps(mounts, json.loads(texts[_CONFIG]))
         with tracing.span("write bundle"):
             every = {**texts, _MOUNTS: _json([asdict(mount) for mount in mounts])}
             files = {name: BundleFile(text, name in _SHARED) for name, text in every.items()}
             await asyncio.to_thread(self._files.write, path, files)
         record = json.loads(texts[_RECORD])
         return Bundle(path, mounts, tuple(record["args"]), record["stop_signal"])
+
+
+def with_id_maps(mounts: tuple[Mount, ...], config: Mapping[str, Any]) -> tuple[Mount, ...]:
+    """Return the mounts of a root file system so that its files have the ids of the config's user namespace, if it has one.
+
+    Spec: OCI runtime-spec, "User namespace mappings"; containerd's mount options ``uidmap`` and ``gidmap``.
+    """
+    linux = config.get("linux", {})
+    maps = tuple(
+        f"{option}=" + ",".join(f"{each['containerID']}:{each['hostID']}:{each['size']}" for each in linux[key])
+        for option, key in (("uidmap", "uidMappings"), ("gidmap", "gidMappings"))
+        if linux.get(key)
+    )
+    return tuple(mount if mount.target else replace(mount, options=(*maps, *mount.options)) for mount in mounts)
 
 
 def _texts(labels: Mapping[str, str]) -> dict[str, str]:

@@ -130,7 +130,7 @@ class FileSystem:
 
     def _log(self) -> list[str]:
         """Return what the kernel has to say, a line each, without its mark of how bad it is."""
-        lines = []
+        lines: list[str] = []
         while True:
             try:
                 line = os.read(self._fd, 4096)

@@ -59,6 +59,12 @@ def points_below(directory: Path) -> list[str]:
     return [mount.point for mount in mountinfo.mounts() if mount.point == top or mount.point.startswith(f"{top}/")]
 
 
+def lines_about(directory: Path) -> list[str]:
+    """Return the mount points whose line of mountinfo speaks of `directory`, be it as the mount point or as what is shown."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line.split(" ")[4].replace("\\040", " ") for line in lines if directory.name in line]
+
+
 def remove(directory: Path) -> None:
     """Unmount all that a test has left, and remove its directory."""
     for point in reversed(points_below(directory)):

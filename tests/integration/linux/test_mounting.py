@@ -63,7 +63,9 @@ def test_more_layers_than_a_page_holds_are_refused_with_their_number(
 ) -> None:
     """Where nothing helps, the message says how many layers fit and what to do, and nothing is mounted."""
     layers = make(place, count, name=name)
-    with pytest.raises(OSError, match=rf"{count} layers.* about [0-9]+ layers fit; build the image with fewer") as raised:
+    with pytest.raises(
+        OSError, match=rf"{count} layers.* about [0-9]+ layers fit; build the image with fewer"
+    ) as raised:
         mounting.mount(layers.overlay(), str(layers.point), form=form)
     assert raised.value.errno == errno.E2BIG
     assert layers.mounted() == []

@@ -104,21 +104,24 @@ def user_namespace(maps: IdMaps) -> int:
         return os.dup(kept)
 
 
-def copy_mapped(path: str, user_namespace: int, attributes: int, *, recursive: bool = False) -> int:
-    """Return a mount, nowhere yet, that shows `path` through the id map of a user namespace.
+def copy_with(path: str, attributes: int, user_namespace: int = -1, *, recursive: bool = False) -> int:
+    """Return a mount, nowhere yet, that shows `path` with the attributes and through the id map of a user namespace.
 
     Args:
-        attributes: those of the mount, of `hythe.linux.mount_calls`.
+        attributes: those of `hythe.linux.mount_calls`.
+        user_namespace: -1 for no id map.
         recursive: whether it shows what is mounted below, too.
 
     Raises:
-        OSError: the kernel or the file system, which is named, has no id maps.
+        OSError: there is no `path`, or the kernel or its file system, which is named, has no id maps.
     """
     tree = mount_calls.copy(path, recursive=recursive)
     try:
         mount_calls.change(tree, attributes, user_namespace=user_namespace, recursive=recursive)
     except OSError as error:
         os.close(tree)
+        if user_namespace < 0:
+            raise
         kind = mountinfo.file_system_of(Path(path))
         raise OSError(
             error.errno, f"{error.strerror}: map the ids of {path} (file system {kind}, which may have no id maps)"

@@ -7,7 +7,6 @@ does: a process that is killed in between leaves nothing.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 
 from hythe.linux import libc
@@ -26,6 +25,9 @@ MOUNT_ATTR_IDMAP = 0x00100000
 MOST_BYTES = 255
 """Length of the longest text that fsconfig(2) takes."""
 
+_ATIME = 0x70
+"""All that says when times of access are written; changed together (mount_setattr(2))."""
+
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
@@ -38,6 +40,7 @@ _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
+_MOVE_MOUNT_T_SYMLINKS = 0x10
 _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
 _SET_FLAG = 0
@@ -164,7 +167,7 @@ def change(mounted: int, set_attributes: int, *, user_namespace: int = -1, recur
 
     Spec: mount_setattr(2).
     """
-    wanted = _MountAttributes(set_attributes, 0, 0, 0)
+    wanted = _MountAttributes(set_attributes, _ATIME if set_attributes & _ATIME else 0, 0, 0)
     if user_namespace >= 0:
         wanted.set |= MOUNT_ATTR_IDMAP
         wanted.userns = user_namespace
@@ -181,9 +184,5 @@ def attach(mounted: int, target: str) -> None:
 
     Spec: move_mount(2).
     """
-    libc.call(_SYS_MOVE_MOUNT, mounted, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH, what=target)
-
-
-def lacking(error: OSError) -> bool:
-    """Tell whether this is how a kernel, or a filter before it, says that it doesn't know a call."""
-    return error.errno in (errno.ENOSYS, errno.EPERM)
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_SYMLINKS
+    libc.call(_SYS_MOVE_MOUNT, mounted, b"", _AT_FDCWD, os.fsencode(target), flags, what=target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 
@@ -65,21 +66,31 @@ def mount(wanted: Mount, target: str, *, form: Form = "auto") -> None:
 
 
 def _bind(source: str, target: str, flags: int, user_namespace: int) -> None:
-    attributes = mount_calls.attributes(flags)
-    if user_namespace < 0:
+    attributes, recursive = mount_calls.attributes(flags), bool(flags & libc.MS_REC)
+    if user_namespace < 0 and not attributes:
         libc.mount(source, target, "", flags & (libc.MS_BIND | libc.MS_REC), "")
-        if attributes:
-            try:
-                libc.mount("", target, "", flags & ~libc.MS_REC | libc.MS_REMOUNT, "")
-            except OSError:
-                libc.umount(target, libc.UMOUNT_NOFOLLOW | libc.MNT_DETACH)
-                raise
         return
-    tree = idmap.copy_mapped(source, user_namespace, attributes, recursive=bool(flags & libc.MS_REC))
+    try:
+        tree = idmap.copy_with(source, attributes, user_namespace, recursive=recursive)
+    except OSError as error:
+        if user_namespace >= 0 or error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        _bind_in_two_steps(source, os.path.realpath(target), flags)
+        return
     try:
         mount_calls.attach(tree, target)
     finally:
         os.close(tree)
+
+
+def _bind_in_two_steps(source: str, target: str, flags: int) -> None:
+    """Bind where the kernel has no mount_setattr(2) (before Linux 5.12)."""
+    libc.mount(source, target, "", flags & (libc.MS_BIND | libc.MS_REC), "")
+    try:
+        libc.mount("", target, "", flags & ~libc.MS_REC | libc.MS_REMOUNT, "")
+    except OSError:
+        libc.umount(target, libc.UMOUNT_NOFOLLOW | libc.MNT_DETACH)
+        raise
 
 
 def mount_all(wanted: Sequence[Mount], target: str, *, form: Form = "auto") -> None:

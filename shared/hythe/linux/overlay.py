@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from hythe.linux import libc, mount_calls
-from hythe.linux.idmap import copy_mapped
+from hythe.linux.idmap import copy_with
 
 T = TypeVar("T")
 Form = Literal["auto", "plain", "parameters", "relative"]
@@ -158,13 +158,13 @@ def _mapped(lower: Sequence[str], user_namespace: int, opened: ExitStack) -> Ite
     The copy shows one file system alone: a layer that lies on another gets a copy of its own.
     """
     above, names = _shortened(lower)
-    tree = copy_mapped(above, user_namespace, mount_calls.MOUNT_ATTR_RDONLY)
+    tree = copy_with(above, mount_calls.MOUNT_ATTR_RDONLY, user_namespace)
     opened.callback(os.close, tree)
     for whole, short in zip(lower, names, strict=True):
         layer = os.open(short, _LAYER, dir_fd=tree)
         opened.callback(os.close, layer)
         if not os.path.samestat(os.fstat(layer), Path(whole).stat()):
-            layer = copy_mapped(whole, user_namespace, mount_calls.MOUNT_ATTR_RDONLY)
+            layer = copy_with(whole, mount_calls.MOUNT_ATTR_RDONLY, user_namespace)
             opened.callback(os.close, layer)
         yield whole, layer
 
@@ -201,7 +201,7 @@ def _mount_unseen(
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE, "")
     places = [Path(name).stat() for name in wanted.lower]
-    tree = copy_mapped(above, user_namespace, mount_calls.MOUNT_ATTR_RDONLY)
+    tree = copy_with(above, mount_calls.MOUNT_ATTR_RDONLY, user_namespace)
     try:
         mount_calls.attach(tree, target)
     finally:

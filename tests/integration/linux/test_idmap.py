@@ -22,7 +22,7 @@ KILLED = """
 import os, signal, sys
 from hythe.linux import idmap, mount_calls
 maps, _ = idmap.take_maps(["uidmap=0:100000:10", "gidmap=0:100000:10"])
-idmap.copy_mapped(sys.argv[1], idmap.user_namespace(maps), mount_calls.MOUNT_ATTR_RDONLY)
+idmap.copy_with(sys.argv[1], mount_calls.MOUNT_ATTR_RDONLY, idmap.user_namespace(maps))
 print("mapped", flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

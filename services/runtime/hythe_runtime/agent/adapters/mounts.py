@@ -57,6 +57,8 @@ async def _to_its_end(work: Callable[[], T]) -> T:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait([running])
+        if (error := running.exception()) is not None:
+            log.info("cancelled work on mounts failed", extra={"cause": str(error)})
         raise
 
 

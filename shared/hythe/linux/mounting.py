@@ -56,7 +56,7 @@ def mount(wanted: Mount, target: str, *, form: Form = "auto") -> None:
             namespace = idmap.user_namespace(maps)
             opened.callback(os.close, namespace)
         if wanted.type == "overlay":
-            overlay.mount(overlay.parse(options), target, flags, form, namespace)
+            overlay.mount(overlay.parse(wanted.source, options), target, flags, form, namespace)
         elif flags & libc.MS_BIND or wanted.type == "bind":
             _bind(wanted.source, target, flags | libc.MS_BIND, namespace)
         elif maps is None:

@@ -37,12 +37,14 @@ class Overlay:
         upper: directory that is written to; empty for one to read only.
         work: directory beside `upper` that the kernel needs.
         others: further options.
+        source: name that mountinfo shows.
     """
 
     lower: tuple[str, ...]
     upper: str
     work: str
     others: tuple[str, ...]
+    source: str
 
     def data(self, lower: Sequence[str]) -> str:
         """Return the options as mount(2) takes them, with the layers' names as `lower` has them."""
@@ -52,8 +54,8 @@ class Overlay:
         return ",".join((*self.others, *layers))
 
 
-def parse(options: Sequence[str]) -> Overlay:
-    """Return what an overlay's options, flags left out, describe."""
+def parse(source: str, options: Sequence[str]) -> Overlay:
+    """Return what an overlay's source and options, flags left out, describe."""
     named = {"lowerdir": "", "upperdir": "", "workdir": ""}
     others = []
     for option in options:
@@ -62,7 +64,7 @@ def parse(options: Sequence[str]) -> Overlay:
             named[key] = value
         else:
             others.append(option)
-    return Overlay(tuple(named["lowerdir"].split(":")), named["upperdir"], named["workdir"], tuple(others))
+    return Overlay(tuple(named["lowerdir"].split(":")), named["upperdir"], named["workdir"], tuple(others), source)
 
 
 def mount(wanted: Overlay, target: str, flags: int, form: Form = "auto", user_namespace: int = -1) -> None:
@@ -119,12 +121,12 @@ def _mount_plain(wanted: Overlay, target: str, flags: int, user_namespace: int) 
     if user_namespace >= 0:
         raise OSError(errno.EINVAL, "layers with an id map are mounted by parameters or relative names")
     _check_page(wanted, wanted.lower, "")
-    libc.mount("overlay", target, "overlay", flags, wanted.data(wanted.lower))
+    libc.mount(wanted.source, target, "overlay", flags, wanted.data(wanted.lower))
 
 
 def _mount_by_parameters(wanted: Overlay, target: str, flags: int, user_namespace: int) -> None:
     with mount_calls.FileSystem("overlay") as made, ExitStack() as opened:
-        made.set("source", "overlay")
+        made.set("source", wanted.source)
         for option in wanted.others:
             key, equals, value = option.partition("=")
             made.set(key, value if equals else None)
@@ -177,7 +179,7 @@ def _mount_by_relative_names(wanted: Overlay, target: str, flags: int, user_name
     def mount_below() -> None:
         libc.unshare(libc.CLONE_FS)
         os.chdir(above)
-        libc.mount("overlay", target, "overlay", flags, data)
+        libc.mount(wanted.source, target, "overlay", flags, data)
 
     if user_namespace < 0:
         _in_thread_of_its_own(mount_below)
@@ -210,7 +212,7 @@ def _mount_unseen(
     for name, short, place in zip(wanted.lower, names, places, strict=True):
         if not os.path.samestat(Path(short).stat(), place):
             raise OSError(errno.EXDEV, f"{name} lies on another file system than {above}, which this kernel can't map")
-    libc.mount("overlay", target, "overlay", flags, data)
+    libc.mount(wanted.source, target, "overlay", flags, data)
     return mount_calls.copy(target)
 
 
@@ -254,7 +256,7 @@ def _named(error: OSError, wanted: Overlay, target: str) -> OSError:
     layers = (("layer", name) for name in wanted.lower)
     for kind, path in (*layers, *upper, ("mount point", target)):
         if not Path(path).is_dir():
-            return OSError(errno.ENOENT, f"{kind} {path} is not there, or no directory")
+            return OSError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: {kind} {path}")
     return OSError(error.errno, f"{error.strerror}: overlay of {len(wanted.lower)} layers at {target}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hythe.errors import FailedPrecondition
+from hythe.linux import mounting
 from hythe.ports.snapshots import Mount
 from hythe_runtime.agent.adapters.mounts import KernelMounts, mount_points, unmount_below
 from hythe_runtime.agent.model import Bundle
@@ -63,6 +64,16 @@ async def test_mounts_that_were_there_are_completed(bundle: Bundle) -> None:
     await mounts.mount(replace(bundle, mounts=bundle.mounts[:1]))
     await mounts.mount(bundle)
     assert points(bundle) == ["", "/tmp", "/dev"]
+
+
+async def test_snapshot_that_is_mounted_elsewhere_is_refused(bundle: Bundle) -> None:
+    """Somebody who looks into a stopped container by `hythe snapshot mount --rw` doesn't lose what it writes."""
+    elsewhere = Path(bundle.path) / "elsewhere"
+    elsewhere.mkdir()
+    mounting.mount(bundle.mounts[0], str(elsewhere))
+    with pytest.raises(FailedPrecondition, match=f"its snapshot is mounted at {elsewhere}"):
+        await KernelMounts().mount(bundle)
+    assert points(bundle) == []
 
 
 async def test_cancelled_mount_is_over_when_its_caller_goes_on(bundle: Bundle) -> None:

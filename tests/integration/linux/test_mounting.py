@@ -80,7 +80,7 @@ def test_missing_layer_is_named(place: Path, form: Form) -> None:
     layers = make(place, 3)
     gone = layers.lower[1]
     gone.rename(place / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=f"layer {gone} is not there"):
+    with pytest.raises(FileNotFoundError, match=f"layer {gone}$"):
         mounting.mount(layers.overlay(), str(layers.point), form=form)
     assert layers.mounted() == []
 
@@ -89,10 +89,10 @@ def test_missing_layer_is_named(place: Path, form: Form) -> None:
 def test_missing_upper_directory_and_mount_point_are_named(place: Path, form: Form) -> None:
     """The same for what is written to and for where it should be mounted."""
     layers = make(place, 2)
-    with pytest.raises(FileNotFoundError, match=r"mount point .*nowhere is not there"):
+    with pytest.raises(FileNotFoundError, match=r"mount point .*nowhere$"):
         mounting.mount(layers.overlay(), str(place / "nowhere"), form=form)
     layers.upper.rename(place / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"upper directory .* is not there"):
+    with pytest.raises(FileNotFoundError, match=r"upper directory .*active/fs$"):
         mounting.mount(layers.overlay(), str(layers.point), form=form)
     assert layers.mounted() == []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hythe.errors import FailedPrecondition
-from hythe.linux import libc, mounting
+from hythe.linux import libc, mountinfo, mounting
 from hythe.ports.snapshots import Mount
 from hythe_runtime.agent.adapters.passage import give_upper, open_way
 from hythe_runtime.agent.model import Bundle
@@ -70,6 +70,7 @@ def _mount_all(bundle: Bundle, top: Path | None) -> None:
             if _is_mounted(bundle.rootfs, mount):
                 continue
             if not mount.target:
+                _check_unused(bundle.rootfs, mount)
                 give_upper(mount)
                 open_way(Path(bundle.rootfs), top, mount)
             mounting.mount_below(mount, bundle.rootfs)
@@ -93,6 +94,19 @@ def _is_mounted(rootfs: str, mount: Mount) -> bool:
     if mount.target or mount.type == "bind" or any(option in ("bind", "rbind") for option in mount.options):
         return point in mount_points()  # a bind mount of the same file system has the device of its parent
     return os.path.ismount(point)
+
+
+def _check_unused(rootfs: str, mount: Mount) -> None:
+    """Refuse a root file system that is written to elsewhere: two overlays with one upper directory damage it."""
+    for option in mount.options:
+        key, _, upper = option.partition("=")
+        if key == "upperdir" and (point := mountinfo.overlay_on(Path(upper))):
+            raise FailedPrecondition(
+                f"mount {rootfs}: its snapshot is mounted at {point}",
+                phase="mount",
+                next_step=f"`hythe snapshot unmount {point}`, then start it again",
+                details={"exit_code": "125"},
+            )
 
 
 def _point(rootfs: str, mount: Mount) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from hythe.digest import Digest, digest_of
 from hythe.errors import AlreadyExists, Conflict, NotFound
 from hythe.oci import Platform
 from hythe.ports.snapshots import Mount, Snapshotter
-from hythe_bundle import command, spec
+from hythe_bundle import command, id_maps, spec
 from hythe_bundle.command import Wishes
 from hythe_bundle.content import Origin, Report
 from hythe_bundle.image_facts import ImageFacts
@@ -69,10 +69,15 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class BundleFile:
-    """One file of a bundle; a `shared` one can be read by every user of the container that it is bound into."""
+    """One file of a bundle; a `shared` one can be read by every user of the container that it is bound into.
+
+    Attributes:
+        owner: user and group of the host.
+    """
 
     text: str
     shared: bool
+    owner: tuple[int, int] = id_maps.ROOT
 
 
 class BundleFiles(Protocol):
@@ -244,27 +249,17 @@ class Bundles:
         return texts
 
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
-        mounts = with_id_maps(mounts, json.loads(texts[_CONFIG]))
+        config = json.loads(texts[_CONFIG])
+        mounts, owner = id_maps.with_id_maps(mounts, config), id_maps.owner(config)
         with tracing.span("write bundle"):
             every = {**texts, _MOUNTS: _json([asdict(mount) for mount in mounts])}
-            files = {name: BundleFile(text, name in _SHARED) for name, text in every.items()}
+            files = {
+                name: BundleFile(text, name in _SHARED, owner if name in _SHARED else id_maps.ROOT)
+                for name, text in every.items()
+            }
             await asyncio.to_thread(self._files.write, path, files)
         record = json.loads(texts[_RECORD])
         return Bundle(path, mounts, tuple(record["args"]), record["stop_signal"])
-
-
-def with_id_maps(mounts: tuple[Mount, ...], config: Mapping[str, Any]) -> tuple[Mount, ...]:
-    """Return the mounts of a root file system so that its files have the ids of the config's user namespace, if it has one.
-
-    Spec: OCI runtime-spec, "User namespace mappings"; containerd's mount options ``uidmap`` and ``gidmap``.
-    """
-    linux = config.get("linux", {})
-    maps = tuple(
-        f"{option}=" + ",".join(f"{each['containerID']}:{each['hostID']}:{each['size']}" for each in linux[key])
-        for option, key in (("uidmap", "uidMappings"), ("gidmap", "gidMappings"))
-        if linux.get(key)
-    )
-    return tuple(mount if mount.target else replace(mount, options=(*maps, *mount.options)) for mount in mounts)
 
 
 def _texts(labels: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -130,9 +129,11 @@ def copy_with(path: str, attributes: int, user_namespace: int = -1, *, recursive
 
 
 def _make(maps: IdMaps) -> int:
+    import subprocess  # most who mount need none
+
     pipe = subprocess.PIPE
     argv = [sys.executable, "-I", "-S", "-c", _HELPER]
-    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, env={}, cwd="/") as helper:
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd="/") as helper:
         assert helper.stdin is not None and helper.stdout is not None
         try:
             answer = helper.stdout.readline()

@@ -12,7 +12,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -218,16 +217,21 @@ def _mount_unseen(
 
 def _in_thread_of_its_own(work: Callable[[], T]) -> T:
     """Run `work` in a new thread, which may take its working directory or mount namespace away from the others."""
-    ended: Future[T] = Future()
+    results: list[T] = []
+    failures: list[BaseException] = []
 
     def run() -> None:
         try:
-            ended.set_result(work())
+            results.append(work())
         except BaseException as error:  # noqa: BLE001 (raised in the thread that waits)
-            ended.set_exception(error)
+            failures.append(error)
 
-    threading.Thread(target=run, name="mount").start()
-    return ended.result()
+    thread = threading.Thread(target=run, name="mount")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 def _shortened(lower: Sequence[str]) -> tuple[str, list[str]]:

@@ -82,7 +82,7 @@ async def test_container_of_mapped_users_runs_with_files_that_fit(host: AgentHos
     assert (await host.run(order)).exit_code == 0
     await output.complete(host.admin)
     uid, *maps = output.streams["stdout"].decode().splitlines()
-    assert (uid, output.streams["stderr"]) == ("0", b"")
+    assert (uid, bytes(output.streams["stderr"])) == ("0", b"")
     assert [line.split() for line in maps[:2]] == [["0", "100000", "65536"]] * 2
     assert maps[2:] == ["0 0", "0 0", "1000 1000"]
     bundle = host.directory / "bundle" / "bundles" / NAMESPACE / order.id

@@ -19,10 +19,8 @@ from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from hythe.identifiers import new_id
-from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters import host
 from hythe_bundle.adapters.database import Database
-from hythe_bundle.bundle import with_id_maps
 from hythe_bundle.command import Wishes
 from scripts.lab.images import ImageBuilder, Layer
 from tests.fixtures.bundles import Rig, mounted
@@ -276,13 +274,3 @@ async def test_directories_are_for_root_alone(rig: Rig, image: Digest) -> None:
     await rig.bundles.prepare(rig.request(image), rig.reports.append)
     for path in (rig.root / "bundles", rig.root / "snapshots", *(rig.root / "snapshots").iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-
-
-def test_mounts_of_a_container_with_a_user_namespace_have_its_id_maps() -> None:
-    """What the config says of users and groups is what the files of the root file system get; mounts in it stay as they are."""
-    mounts = (Mount("overlay", "overlay", "", ("index=off",)), Mount("tmpfs", "tmpfs", "data"))
-    ranges = [{"containerID": 0, "hostID": 100000, "size": 1000}, {"containerID": 1000, "hostID": 1000, "size": 1}]
-    config = {"linux": {"uidMappings": ranges, "gidMappings": ranges[:1]}}
-    maps = ("uidmap=0:100000:1000,1000:1000:1", "gidmap=0:100000:1000")
-    assert with_id_maps(mounts, config) == (Mount("overlay", "overlay", "", (*maps, "index=off")), mounts[1])
-    assert with_id_maps(mounts, {"linux": {}}) == mounts == with_id_maps(mounts, {})

@@ -36,7 +36,7 @@ def mount(wanted: Mount, target: str, *, form: Form = "auto") -> None:
     have the ids of a container's users where their files have those that the container knows.
 
     Args:
-        form: how an overlay is mounted; see `hythe.linux.overlay`.
+        form: how an overlay is mounted, see `hythe.linux.overlay`; a bind mount knows ``plain``, mount(2) alone, besides.
 
     Raises:
         OSError: the kernel refuses; its text says why, as far as the kernel does. Nothing stays mounted.
@@ -58,24 +58,24 @@ def mount(wanted: Mount, target: str, *, form: Form = "auto") -> None:
         if wanted.type == "overlay":
             overlay.mount(overlay.parse(wanted.source, options), target, flags, form, namespace)
         elif flags & libc.MS_BIND or wanted.type == "bind":
-            _bind(wanted.source, target, flags | libc.MS_BIND, namespace)
+            _bind(wanted.source, target, flags | libc.MS_BIND, namespace, in_steps=form == "plain")
         elif maps is None:
             libc.mount(wanted.source, target, wanted.type, flags, ",".join(options))
         else:
-            raise OSError(f"mount {target}: only overlays and bind mounts can have id maps, not {wanted.type}")
+            raise OSError(errno.EINVAL, f"only overlays and bind mounts can have id maps, not {wanted.type}")
 
 
-def _bind(source: str, target: str, flags: int, user_namespace: int) -> None:
+def _bind(source: str, target: str, flags: int, user_namespace: int, *, in_steps: bool) -> None:
     attributes, recursive = mount_calls.attributes(flags), bool(flags & libc.MS_REC)
-    if user_namespace < 0 and not attributes:
-        libc.mount(source, target, "", flags & (libc.MS_BIND | libc.MS_REC), "")
+    if user_namespace < 0 and (in_steps or not attributes):
+        _bind_in_steps(source, os.path.realpath(target), flags, attributes)
         return
     try:
         tree = idmap.copy_with(source, attributes, user_namespace, recursive=recursive)
     except OSError as error:
         if user_namespace >= 0 or error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
-        _bind_in_two_steps(source, os.path.realpath(target), flags)
+        _bind_in_steps(source, os.path.realpath(target), flags, attributes)
         return
     try:
         mount_calls.attach(tree, target)
@@ -83,9 +83,11 @@ def _bind(source: str, target: str, flags: int, user_namespace: int) -> None:
         os.close(tree)
 
 
-def _bind_in_two_steps(source: str, target: str, flags: int) -> None:
-    """Bind where the kernel has no mount_setattr(2) (before Linux 5.12)."""
+def _bind_in_steps(source: str, target: str, flags: int, attributes: int) -> None:
+    """Bind by mount(2), which gives attributes in a second call; kernels before Linux 5.12 have no other."""
     libc.mount(source, target, "", flags & (libc.MS_BIND | libc.MS_REC), "")
+    if not attributes:
+        return
     try:
         libc.mount("", target, "", flags & ~libc.MS_REC | libc.MS_REMOUNT, "")
     except OSError:

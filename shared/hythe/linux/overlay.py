@@ -27,6 +27,10 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LAYER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+_Mounter = Callable[["Overlay", str, int, int], None]
+"""Makes an overlay at a target, with flags of mount(2) and a user namespace or -1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overlay:
     """What an overlay is made of.
@@ -83,21 +87,33 @@ def mount(wanted: Overlay, target: str, flags: int, form: Form = "auto", user_na
 
 
 def _mount_somehow(wanted: Overlay, target: str, flags: int, user_namespace: int) -> None:
-    mapped = user_namespace >= 0
-    if not mapped and len(os.fsencode(wanted.data(wanted.lower))) < PAGE_BYTES:
-        _mount_plain(wanted, target, flags, user_namespace)
-        return
+    """Take the first form that can; where one says no more than that something is invalid, another may know better."""
+    failure: OSError | None = None
+    for make in _forms_for(wanted, mapped=user_namespace >= 0):
+        try:
+            make(wanted, target, flags, user_namespace)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            if failure is None or make is _mount_by_parameters:
+                failure = error
+        else:
+            return
+    assert failure is not None
+    raise failure
+
+
+def _forms_for(wanted: Overlay, *, mapped: bool) -> list[_Mounter]:
+    """Return the forms to try, in order."""
+    fits = not mapped and len(os.fsencode(wanted.data(wanted.lower))) < PAGE_BYTES
+    forms: list[_Mounter] = [_mount_plain] if fits else []
     takes = layers_one_by_one()
     longest = max(len(os.fsencode(name)) for name in (*wanted.lower, wanted.upper, wanted.work))
     if takes == "files" or (takes == "names" and not mapped and longest <= mount_calls.MOST_BYTES):
-        try:
-            _mount_by_parameters(wanted, target, flags, user_namespace)
-        except OSError as error:
-            if not mapped or error.errno != errno.EINVAL:
-                raise
-        else:
-            return  # before Linux 6.15 a layer must be mounted somewhere; the other form sees to that
-    _mount_by_relative_names(wanted, target, flags, user_namespace)
+        forms.append(_mount_by_parameters)  # before Linux 6.15 none with id maps: a layer must be mounted somewhere
+    if not fits:
+        forms.append(_mount_by_relative_names)
+    return forms
 
 
 @cache
@@ -273,7 +289,7 @@ def _opened(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-_FORMS: dict[Form, Callable[[Overlay, str, int, int], None]] = {
+_FORMS: dict[Form, _Mounter] = {
     "auto": _mount_somehow,
     "plain": _mount_plain,
     "parameters": _mount_by_parameters,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hythe.linux import idmap, libc, mounting
+from hythe.linux import idmap, libc, mountinfo, mounting
 from hythe.linux.idmap import IdMaps, IdRange
 from hythe.linux.overlay import Form
 from hythe.ports.snapshots import Mount
@@ -44,6 +44,7 @@ def test_layers_show_the_ids_of_the_containers_users(place: Path, form: Form, co
         os.chown(layers.lower[-1] / name, user, user)
     mounting.mount(layers.overlay(*MAPPED), str(layers.point), form=form)
     assert lines_about(place) == [str(layers.point)]
+    assert mountinfo.overlay_on(layers.upper) == str(layers.point)
     assert owner(layers.point / "top") == (100000, 200000)
     assert owner(layers.point / "app") == (101000, 201000)
     assert owner(layers.point / "beyond") == (65534, 65534)

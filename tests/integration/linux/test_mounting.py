@@ -97,14 +97,16 @@ def test_missing_upper_directory_and_mount_point_are_named(place: Path, form: Fo
     assert layers.mounted() == []
 
 
-def test_kernel_says_why_it_refuses(place: Path) -> None:
-    """The newer calls have a log; its text is in the error."""
+@pytest.mark.parametrize("form", ["auto", "parameters"])
+def test_kernel_says_why_it_refuses(place: Path, form: Form) -> None:
+    """The newer calls have a log; its text is in the error, also where mount(2) was tried first or ids are mapped."""
     layers = make(place, 2)
-    with pytest.raises(OSError, match="Unknown parameter 'nonsense'"):
-        mounting.mount(layers.overlay("nonsense=1"), str(layers.point), form="parameters")
+    for options in (("nonsense=1",), ("nonsense=1", "uidmap=0:1:1", "gidmap=0:1:1")):
+        with pytest.raises(OSError, match="Unknown parameter 'nonsense'"):
+            mounting.mount(layers.overlay(*options), str(layers.point), form=form)
     many = Layers(place, layers.lower * 251)
     with pytest.raises(OSError, match="too many lower directories, limit is 500"):
-        mounting.mount(many.overlay(), str(layers.point), form="parameters")
+        mounting.mount(many.overlay(), str(layers.point), form=form)
     assert layers.mounted() == []
 
 
@@ -120,10 +122,13 @@ def test_read_only_overlay_has_its_flags(place: Path, form: Form) -> None:
         (layers.point / "x").touch()
 
 
-def test_bind_mount_has_its_flags(place: Path) -> None:
+@pytest.mark.parametrize("form", ["auto", "plain"])
+def test_bind_mount_has_its_flags(place: Path, form: Form) -> None:
     """A bind mount is read-only where that is asked for; its source is not."""
     layers = make(place, 1)
-    mounting.mount(Mount("bind", str(layers.lower[0]), "", ("rbind", "ro", "noexec", "noatime")), str(layers.point))
+    mounting.mount(
+        Mount("bind", str(layers.lower[0]), "", ("rbind", "ro", "noexec", "noatime")), str(layers.point), form=form
+    )
     flags = os.statvfs(layers.point).f_flag
     assert flags & os.ST_RDONLY and flags & os.ST_NOEXEC and flags & os.ST_NOATIME
     (layers.lower[0] / "x").touch()

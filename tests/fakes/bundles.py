@@ -90,7 +90,7 @@ def make_bundle(path: Path, base: Path, spec: Any, cgroup: str) -> Bundle:
         (path / name).mkdir(exist_ok=True)
     args = [*(spec.get("entrypoint") or ()), *spec.get("args", ())]
     config = _config(args, cgroup)
-    options = (f"lowerdir={base}", f"upperdir={path}/upper", f"workdir={path}/work", "index=off")
+    options: tuple[str, ...] = (f"lowerdir={base}", f"upperdir={path}/upper", f"workdir={path}/work", "index=off")
     ids = spec.get("namespaces", {}).get("user_ids", ())
     if ids:
         config["linux"]["namespaces"].append({"type": "user"})

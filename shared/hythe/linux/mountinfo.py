@@ -13,23 +13,20 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """One line of mountinfo.
+    """One line of mountinfo: where, what, and the options of its file system.
 
     Attributes:
-        point: where it is.
-        type: type of its file system.
-        options: those of its file system.
-        source: the name that it was mounted from.
-        device: its file system, ``major:minor``.
-        root: path of what it shows, from the top of its file system.
+        source: what was mounted, as the file system tells it: a device, a file, or a word.
+        device: number of the file system, ``major:minor``.
+        root: directory of that file system that shows at `point`.
     """
 
     point: str
     type: str
     options: tuple[str, ...]
-    source: str
-    device: str
-    root: str
+    source: str = ""
+    device: str = ""
+    root: str = ""
 
     @property
     def upper_directory(self) -> str:
@@ -55,9 +52,8 @@ def mounts(about: str = "") -> Iterator[Mounted]:
         fields, rest = before.split(b" "), after.split(b" ")
         if len(fields) > 4 and len(rest) > 2:
             options = tuple(_text(option) for option in rest[2].split(b","))
-            yield Mounted(
-                _text(fields[4]), rest[0].decode(), options, _text(rest[1]), fields[2].decode(), _text(fields[3])
-            )
+            source, device, root = _text(rest[1]), fields[2].decode(), _text(fields[3])
+            yield Mounted(_text(fields[4]), rest[0].decode(), options, source, device, root)
 
 
 def mounted_below(directory: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hythe.ports.snapshots import Mount
 from hythe_bundle.id_maps import owner, with_id_maps
 
@@ -19,5 +21,6 @@ def test_mounts_of_a_container_with_a_user_namespace_have_its_id_maps() -> None:
 
 def test_config_without_a_user_namespace_changes_nothing() -> None:
     """Root in the container is root then."""
-    for config in ({}, {"linux": {}}, {"linux": {"uidMappings": None}}):
+    configs: tuple[dict[str, Any], ...] = ({}, {"linux": {}}, {"linux": {"uidMappings": None}})
+    for config in configs:
         assert with_id_maps(MOUNTS, config) == MOUNTS and owner(config) == (0, 0)

@@ -138,6 +138,8 @@ class FileSystem:
             try:
                 line = os.read(self._fd, 4096)
             except OSError:
+                return lines  # no more
+            if not line:
                 return lines
             lines.append(line.decode(errors="replace").strip().partition(" ")[2])
 

@@ -81,12 +81,24 @@ def make_base(directory: Path) -> Path:
 
 
 def make_bundle(path: Path, base: Path, spec: Any, cgroup: str) -> Bundle:
-    """Make a bundle at `path` whose root file system is an overlay over `base`."""
+    """Make a bundle at `path` whose root file system is an overlay over `base`.
+
+    Of the wishes it knows the command and ``namespaces.user_ids``, which are the groups' too.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("upper", "work", "rootfs"):
-        (path / name).mkdir(parents=True, exist_ok=True)
+        (path / name).mkdir(exist_ok=True)
     args = [*(spec.get("entrypoint") or ()), *spec.get("args", ())]
-    (path / "config.json").write_text(json.dumps(_config(args, cgroup)))
-    options = (f"lowerdir={base}", f"upperdir={path}/upper", f"workdir={path}/work", "index=off")
+    config = _config(args, cgroup)
+    options: tuple[str, ...] = (f"lowerdir={base}", f"upperdir={path}/upper", f"workdir={path}/work", "index=off")
+    ids = spec.get("namespaces", {}).get("user_ids", ())
+    if ids:
+        config["linux"]["namespaces"].append({"type": "user"})
+        mappings = [{"containerID": i["container_id"], "hostID": i["host_id"], "size": i["size"]} for i in ids]
+        config["linux"] |= {"uidMappings": mappings, "gidMappings": mappings}
+        text = ",".join(f"{i['container_id']}:{i['host_id']}:{i['size']}" for i in ids)
+        options += (f"uidmap={text}", f"gidmap={text}")
+    (path / "config.json").write_text(json.dumps(config))
     mount = Mount("overlay", "overlay", "", options)
     return Bundle(str(path), str(path / "rootfs"), (mount,), tuple(args), "SIGTERM")
 

@@ -18,7 +18,7 @@ from hythe.digest import Digest, digest_of
 from hythe.errors import AlreadyExists, Conflict, NotFound, Unimplemented
 from hythe.oci import Platform
 from hythe.ports.snapshots import Mount, Snapshotter
-from hythe_bundle import command, host_facts, mounts, names, spec
+from hythe_bundle import command, host_facts, id_maps, mounts, names, spec
 from hythe_bundle.content import Origin, Report
 from hythe_bundle.host_facts import Found, Host
 from hythe_bundle.image_facts import ImageFacts
@@ -70,10 +70,15 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class BundleFile:
-    """One file of a bundle; a `shared` one can be read by every user of the container that it is bound into."""
+    """One file of a bundle; a `shared` one can be read by every user of the container that it is bound into.
+
+    Attributes:
+        owner: user and group of the host.
+    """
 
     text: str
     shared: bool
+    owner: tuple[int, int] = id_maps.ROOT
 
 
 class BundleFiles(Protocol):
@@ -267,9 +272,14 @@ class Bundles:
         return await self._volumes.resolve(wanted.namespace, wanted.id, image.chain_id, volumes, of_image)
 
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
+        config = json.loads(texts[_CONFIG])
+        mounts, owner = id_maps.with_id_maps(mounts, config), id_maps.owner(config)
         with tracing.span("write bundle"):
             every = {**texts, _MOUNTS: _json([asdict(mount) for mount in mounts])}
-            files = {name: BundleFile(text, name in _SHARED) for name, text in every.items()}
+            files = {
+                name: BundleFile(text, name in _SHARED, owner if name in _SHARED else id_maps.ROOT)
+                for name, text in every.items()
+            }
             await asyncio.to_thread(self._files.write, path, files)
         record = json.loads(texts[_RECORD])
         return Bundle(path, mounts, tuple(record["args"]), record["stop_signal"])

@@ -166,7 +166,7 @@ def _space(settings: Settings) -> Iterator[Finding]:
 def _permissions(settings: Settings) -> Iterator[Finding]:
     if os.geteuid() != 0:
         return
-    for path, most in ((settings.root, 0o700), (settings.keys_dir, 0o700), (settings.key, 0o600)):
+    for path, most in ((settings.root, 0o711), (settings.keys_dir, 0o700), (settings.key, 0o600)):
         if not path.exists():
             continue
         mode = path.stat().st_mode & 0o777

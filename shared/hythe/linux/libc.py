@@ -16,6 +16,7 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MS_RELATIME = 1 << 21
 
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 
 MNT_DETACH = 2
@@ -24,18 +25,6 @@ UMOUNT_NOFOLLOW = 8
 IN_MODIFY = 0x2
 IN_NONBLOCK = os.O_NONBLOCK
 IN_CLOEXEC = os.O_CLOEXEC
-
-_SYS_MOVE_MOUNT = 429
-_SYS_FSOPEN = 430
-_SYS_FSCONFIG = 431
-_SYS_FSMOUNT = 432
-_FSOPEN_CLOEXEC = 1
-_FSMOUNT_CLOEXEC = 1
-_MOVE_MOUNT_F_EMPTY_PATH = 4
-_FSCONFIG_SET_FLAG = 0
-_FSCONFIG_SET_STRING = 1
-_FSCONFIG_CMD_CREATE = 6
-_AT_FDCWD = -100
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -59,14 +48,20 @@ def _check(result: int, what: str) -> int:
     return result
 
 
+def call(number: int, *arguments: object, what: str) -> int:
+    """syscall(2); an OSError names `what`."""
+    return _check(_libc.syscall(number, *arguments), what)
+
+
 def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
     """mount(2)."""
-    _check(_libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()), target)
+    texts = (os.fsencode(source), os.fsencode(target), kind.encode(), flags, os.fsencode(data))
+    _check(_libc.mount(*texts), target)
 
 
 def umount(target: str, flags: int) -> None:
     """umount2(2)."""
-    _check(_libc.umount2(target.encode(), flags), target)
+    _check(_libc.umount2(os.fsencode(target), flags), target)
 
 
 def unshare(flags: int) -> None:
@@ -87,29 +82,3 @@ def inotify_add(fd: int, path: str, mask: int) -> int:
 def inotify_remove(fd: int, watch: int) -> None:
     """End a watch; harmless when its file is gone."""
     _libc.inotify_rm_watch(fd, watch)
-
-
-def mount_by_parameters(
-    kind: str, source: str, parameters: list[tuple[str, str | None]], flags: int, target: str
-) -> None:
-    """Mount through fsopen(2), one parameter a call: no limit of one page on all of them together.
-
-    Args:
-        parameters: (key, value) in order; a value of None sets a flag.
-        flags: mount attributes of fsmount(2); ``MS_RDONLY``, ``MS_NOSUID``, ``MS_NODEV`` and ``MS_NOEXEC`` have the same bits.
-    """
-    context = _check(_libc.syscall(_SYS_FSOPEN, kind.encode(), _FSOPEN_CLOEXEC), f"fsopen {kind}")
-    try:
-        for key, value in [("source", source), *parameters]:
-            command = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
-            text = None if value is None else value.encode()
-            _check(_libc.syscall(_SYS_FSCONFIG, context, command, key.encode(), text, 0), f"{kind} option {key}")
-        _check(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), f"create {kind}")
-        mounted = _check(_libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, flags), f"fsmount {kind}")
-    finally:
-        os.close(context)
-    try:
-        to = target.encode()
-        _check(_libc.syscall(_SYS_MOVE_MOUNT, mounted, b"", _AT_FDCWD, to, _MOVE_MOUNT_F_EMPTY_PATH), target)
-    finally:
-        os.close(mounted)

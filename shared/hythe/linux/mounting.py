@@ -1,16 +1,19 @@
-"""Mounts as snapshotters describe them, made by the kernel's calls: the newer ones where a page cannot hold all options."""
+"""Mounts as snapshotters describe them, made by the kernel's calls: any number of layers, with id maps where they ask for it."""
 
 from __future__ import annotations
 
-from hythe.linux import libc
+import errno
+import os
+from contextlib import ExitStack
+
+from hythe.linux import files, idmap, libc, mount_calls, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    from hythe.linux.overlay import Form
     from hythe.ports.snapshots import Mount
-
-PAGE_BYTES = 4096
 
 _FLAGS = {
     "ro": libc.MS_RDONLY,
@@ -23,39 +26,118 @@ _FLAGS = {
     "bind": libc.MS_BIND,
     "rbind": libc.MS_BIND | libc.MS_REC,
 }
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
-def mount(wanted: Mount, target: str) -> None:
-    """Make one mount at `target`, in this thread's mount namespace. Blocks.
+def mount(wanted: Mount, target: str, *, form: Form = "auto") -> None:
+    """Make one mount at `target`, in this process's mount namespace. Blocks.
+
+    With the options ``uidmap`` and ``gidmap`` (`hythe.linux.idmap`) the layers of an overlay, or what a bind mount shows,
+    have the ids of a container's users where their files have those that the container knows.
+
+    Args:
+        form: how an overlay is mounted, see `hythe.linux.overlay`; a bind mount knows ``plain``, mount(2) alone, besides.
 
     Raises:
-        OSError: the kernel refuses.
+        OSError: the kernel refuses; its text says why, as far as the kernel does. Nothing stays mounted.
 
-    Spec: mount(2), fsopen(2).
+    Spec: mount(2), fsopen(2), open_tree(2), mount_setattr(2).
     """
+    maps, others = idmap.take_maps(wanted.options)
     flags, options = 0, []
-    for option in wanted.options:
+    for option in others:
         if option in _FLAGS:
             flags |= _FLAGS[option]
         else:
             options.append(option)
-    data = ",".join(options)
-    if len(data) >= PAGE_BYTES:
-        libc.mount_by_parameters(wanted.type, wanted.source, list(_parameters(options)), flags, target)
+    with ExitStack() as opened:
+        namespace = -1
+        if maps is not None:
+            namespace = idmap.user_namespace(maps)
+            opened.callback(os.close, namespace)
+        if wanted.type == "overlay":
+            overlay.mount(overlay.parse(wanted.source, options), target, flags, form, namespace)
+        elif flags & libc.MS_BIND or wanted.type == "bind":
+            _bind(wanted.source, target, flags | libc.MS_BIND, namespace, in_steps=form == "plain")
+        elif maps is None:
+            libc.mount(wanted.source, target, wanted.type, flags, ",".join(options))
+        else:
+            raise OSError(errno.EINVAL, f"only overlays and bind mounts can have id maps, not {wanted.type}")
+
+
+def _bind(source: str, target: str, flags: int, user_namespace: int, *, in_steps: bool) -> None:
+    attributes, recursive = mount_calls.attributes(flags), bool(flags & libc.MS_REC)
+    if user_namespace < 0 and (in_steps or not attributes):
+        _bind_in_steps(source, os.path.realpath(target), flags, attributes)
         return
-    libc.mount(wanted.source, target, wanted.type, flags, data)
-    if flags & libc.MS_BIND and flags & libc.MS_RDONLY:
-        libc.mount(wanted.source, target, wanted.type, flags | libc.MS_REMOUNT, data)
+    try:
+        tree = idmap.copy_with(source, attributes, user_namespace, recursive=recursive)
+    except OSError as error:
+        if user_namespace >= 0 or error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        _bind_in_steps(source, os.path.realpath(target), flags, attributes)
+        return
+    try:
+        mount_calls.attach(tree, target)
+    finally:
+        os.close(tree)
 
 
-def mount_all(wanted: Sequence[Mount], target: str) -> None:
+def _bind_in_steps(source: str, target: str, flags: int, attributes: int) -> None:
+    """Bind by mount(2), which gives attributes in a second call; kernels before Linux 5.12 have no other."""
+    libc.mount(source, target, "", flags & (libc.MS_BIND | libc.MS_REC), "")
+    if not attributes:
+        return
+    try:
+        libc.mount("", target, "", flags & ~libc.MS_REC | libc.MS_REMOUNT, "")
+    except OSError:
+        libc.umount(target, libc.UMOUNT_NOFOLLOW | libc.MNT_DETACH)
+        raise
+
+
+def mount_all(wanted: Sequence[Mount], target: str, *, form: Form = "auto") -> None:
     """Make mounts one after the other, each at its own target below `target`. Blocks.
 
+    No symbolic link below `target` is followed: what is mounted there comes from strangers.
+
     Raises:
-        OSError: the kernel refuses; what was mounted before stays.
+        OSError: the kernel refuses, or a target isn't there; what was mounted before is unmounted.
     """
-    for each in wanted:
-        mount(each, f"{target}/{each.target}" if each.target else target)
+    made = 0
+    try:
+        for each in wanted:
+            mount_below(each, target, form=form)
+            made += 1
+    except BaseException:
+        for each in reversed(wanted[:made]):
+            unmount_below(each, target)
+        raise
+
+
+def mount_below(wanted: Mount, target: str, *, form: Form = "auto") -> None:
+    """Make one of several mounts, at its own target below `target`; as `mount_all` otherwise."""
+    if not wanted.target:
+        mount(wanted, target, form=form)
+        return
+    top = os.open(target, _DIRECTORY | os.O_CLOEXEC)
+    try:
+        place = files.open_beneath(top, os.fsencode(wanted.target.strip("/")), _DIRECTORY)
+    finally:
+        os.close(top)
+    try:
+        mount(wanted, f"/proc/self/fd/{place}", form=form)
+    finally:
+        os.close(place)
+
+
+def unmount_below(wanted: Mount, target: str) -> None:
+    """Detach the topmost mount at the target of `wanted` below `target`.
+
+    Raises:
+        OSError: nothing is mounted there.
+    """
+    place = f"{target}/{wanted.target.strip('/')}" if wanted.target else target
+    libc.umount(place, libc.UMOUNT_NOFOLLOW | libc.MNT_DETACH)
 
 
 def enter_private_namespace() -> None:
@@ -70,13 +152,3 @@ def enter_private_namespace() -> None:
     """
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE, "")
-
-
-def _parameters(options: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield mount options one by one; overlay's list of lower directories becomes one parameter each."""
-    for option in options:
-        key, equals, value = option.partition("=")
-        if key == "lowerdir":
-            yield from (("lowerdir+", layer) for layer in value.split(":"))
-        else:
-            yield key, value if equals else None

@@ -64,6 +64,10 @@ class AgentHost:
         self.log = directory / "agent.log"
         (directory / "hythe.toml").touch()
 
+    def use_base(self, base: Path) -> None:
+        """Make bundles on another root file system from now on."""
+        self._base = base
+
     def _environment(self, **variables: str) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],

@@ -84,5 +84,6 @@ def _is_written(path: Path, file: BundleFile) -> bool:
 def _write(path: Path, file: BundleFile) -> None:
     fd = os.open(path, _WRITE, 0o600)
     with open(fd, "wb") as output:
+        os.fchown(fd, *file.owner)
         os.fchmod(fd, 0o644 if file.shared else 0o600)
         output.write(file.text.encode())

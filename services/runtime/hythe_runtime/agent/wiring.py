@@ -57,7 +57,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     await book.open()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, book.close)
-        runtime, cgroups, mounts = Runc(places.runc), KernelCgroups(), KernelMounts()
+        runtime, cgroups, mounts = Runc(places.runc), KernelCgroups(), KernelMounts(settings.root)
         stack.push_async_callback(asyncio.to_thread, cgroups.remove_empty, *places.cgroups)
         files = AgentFiles(places, settings.disk_reserve_bytes)
         monitors, bundles = Conmon(places, cgroups, runtime), BusBundleService(bus, host)

@@ -16,6 +16,7 @@ TARGETS = {
     "check",
     "bench",
     "bench-fetch",
+    "bench-pull",
     "up",
     "down",
     "fresh-test",

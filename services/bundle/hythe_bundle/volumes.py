@@ -1,0 +1,50 @@
+"""How a container's volumes become mounts: the port between the spec and whoever keeps volumes on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from hythe_bundle.wishes import MountWish
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedMount:
+    """A mount whose source is found, so that nothing but its place in the spec is left to decide.
+
+    Attributes:
+        source: absolute path of the host for ``bind``; empty for ``tmpfs``.
+        target: absolute path in the container.
+        options: in mount(8)'s spelling, e.g. ``ro``; ``rbind`` and ``rprivate`` are added for a bind that names none.
+    """
+
+    type: Literal["bind", "tmpfs"]
+    source: str
+    target: str
+    options: tuple[str, ...] = ()
+
+
+class VolumePlaces(Protocol):
+    """Keeps the volumes of this host."""
+
+    async def resolve(
+        self,
+        namespace: str,
+        container_id: str,
+        chain_id: str,
+        wanted: Sequence[MountWish],
+        of_image: Sequence[str],
+    ) -> tuple[ResolvedMount, ...]:
+        """Return a mount for each volume, made if it isn't there; repeating it answers the same.
+
+        Args:
+            chain_id: top snapshot of the image, whose files a new volume begins with; empty for one without layers.
+            wanted: the request's mounts of type ``volume``.
+            of_image: normalised paths that the image declares as volumes and the request mounts nothing at. A stranger
+                chose them.
+
+        Raises:
+            InvalidArgument: a name breaks its rule, or there is no such volume and it may not be made.
+            ResourceExhausted: the disk is full.
+        """

@@ -1,0 +1,365 @@
+"""Named volumes of a host: made at their first use, shared by containers, and gone when nobody wants them any more.
+
+A volume is a directory that holds its record beside its data, so that neither is ever there without the other (ADR 0030).
+Who uses which one is told by the bundles' records, and kept here in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from hythe import failpoints, tracing
+from hythe.clock import now_rfc3339
+from hythe.errors import FailedPrecondition, NotFound
+from hythe.ports.snapshots import Mount, Snapshotter
+from hythe_bundle.unpacker import Room
+from hythe_bundle.volume_names import Key, Volume, VolumeWish, check_name, named
+from hythe_bundle.volumes import ResolvedMount
+from hythe_bundle.wishes import MountWish
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_STEP = "make volume"
+
+
+class VolumeFiles(Protocol):
+    """Volumes on disk. All but `data` and `new_stage` block: call them in a thread. All raise ResourceExhausted when the disk is full."""
+
+    def walk(self) -> list[Volume]:
+        """Return all volumes, after removing what was half made or half removed when the last process ended."""
+
+    def data(self, namespace: str, name: str) -> Path:
+        """Return where the data of a volume of that name lies, whether it is there or not.
+
+        Raises:
+            InvalidArgument: the namespace breaks its rule, so that it could be no name of a directory.
+        """
+
+    def new_stage(self, namespace: str) -> Path:
+        """Return a path, never used again, for a volume that is still being made; nothing is there."""
+
+    def make_stage(self, stage: Path) -> None:
+        """Make the place at `stage`, with an empty directory of data in it."""
+
+    def commit(self, stage: Path, volume: Volume) -> None:
+        """Make what is at `stage` the volume; data and record survive power loss when this returns."""
+
+    def fill(self, volume: Volume, stage: Path) -> bool:
+        """Put the data at `stage` in place of a volume's, durably; False if the volume isn't empty any more."""
+
+    def discard(self, stage: Path) -> None:
+        """Remove what is at `stage`, or was retired there; nothing happens if nothing is."""
+
+    def is_empty(self, volume: Volume) -> bool:
+        """Tell whether a volume has no files."""
+
+    def keep(self, volume: Volume) -> None:
+        """Write the record of a volume anew, durably."""
+
+    def retire(self, volume: Volume, *, durable: bool) -> Path:
+        """Make a volume be none any more, in one step, and return where its files wait to be discarded."""
+
+    def usage_bytes(self, volume: Volume) -> int:
+        """Return what a volume takes on its disk."""
+
+
+class Copier(Protocol):
+    """Copies what strangers put into an image."""
+
+    async def copy(self, name: str, mounts: Sequence[Mount], target: str, stage: Path) -> None:
+        """Fill the data at `stage` with what shows at `target` in the file system that `mounts` make, links resolved in it.
+
+        Owners, modes, times, links and extended attributes are kept, those of the directory itself as well. Nothing
+        happens where nothing is. Cancelling stops it at once.
+
+        Args:
+            name: what messages call the volume.
+
+        Raises:
+            InvalidArgument: it is no directory.
+            ResourceExhausted: the disk or its reserve is used up.
+        """
+
+
+class Volumes:
+    """The volumes of this host; keeps the promise of `hythe_bundle.volumes.VolumePlaces`."""
+
+    def __init__(
+        self, files: VolumeFiles, copier: Copier, snapshots: Snapshotter, room: Room, *, records_lost: bool
+    ) -> None:
+        """Keep volumes in `files`; call `recover` before anything else.
+
+        Args:
+            records_lost: the records of bundles are new: that a container isn't in them says nothing.
+        """
+        self._files = files
+        self._copier = copier
+        self._snapshots = snapshots
+        self._room = room
+        self._records_lost = records_lost
+        self._known: dict[Key, Volume] = {}
+        self._users: dict[Key, set[str]] = {}
+        self._used: dict[str, set[Key]] = {}
+        self._made: dict[str, set[Key]] = {}
+        self._locks: dict[Key, tuple[asyncio.Lock, int]] = {}
+        self._removals: set[asyncio.Task[None]] = set()
+
+    async def recover(self, used: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+        """Learn what is there; remove volumes that went with containers which have no bundle any more.
+
+        Args:
+            used: id, namespace and names of volumes of each container that has a bundle.
+        """
+        self._known = {volume.key: volume for volume in await asyncio.to_thread(self._files.walk)}
+        for container_id, namespace, names in used:
+            for name in names:
+                self._use(container_id, (namespace, name))
+        for volume in list(self._known.values()):
+            if not volume.container or self._users.get(volume.key):
+                continue
+            if self._records_lost:
+                kept = volume.kept()
+                await asyncio.to_thread(self._files.keep, kept)
+                self._known[kept.key] = kept
+                log.warning("kept volume %s: the record of its container is gone", volume.name)
+            else:
+                await self._retire(volume, durable=False)
+                log.info("removed volume %s: its container is gone", volume.name)
+
+    async def close(self) -> None:
+        """Wait for removals in progress."""
+        if self._removals:
+            await asyncio.wait(self._removals)
+
+    async def resolve(
+        self, namespace: str, container_id: str, chain_id: str, wanted: Sequence[MountWish], of_image: Sequence[str]
+    ) -> tuple[ResolvedMount, ...]:
+        """See `VolumePlaces.resolve`. What it made is gone when it fails.
+
+        Raises:
+            InvalidArgument: the image has something else than a directory where a volume begins with its content.
+        """
+        wishes = named(container_id, wanted, of_image)
+        if not wishes:
+            return ()
+        with tracing.span("resolve volumes"):
+            try:
+                return tuple([await self._mount(namespace, container_id, chain_id, wish) for wish in wishes])
+            except BaseException:
+                await asyncio.shield(self.abandon(container_id))
+                raise
+
+    def names_of(self, container_id: str) -> list[str]:
+        """Return the names of the volumes that a container uses."""
+        return sorted(name for _, name in self._used.get(container_id, ()))
+
+    async def release(self, container_id: str) -> None:
+        """Note that a container's bundle is gone; volumes that go with containers go with the last that uses them."""
+        self._made.pop(container_id, None)
+        for key in self._used.pop(container_id, ()):
+            async with self._lock(key):
+                self._leave(container_id, key)
+                volume = self._known.get(key)
+                if volume is not None and volume.container and key not in self._users:
+                    await self._retire(volume, durable=False)
+
+    async def abandon(self, container_id: str) -> None:
+        """Release what a container uses that comes to nothing, and remove the volumes that were made for it."""
+        made = self._made.get(container_id, set())
+        await self.release(container_id)
+        for key in made:
+            async with self._lock(key):
+                volume = self._known.get(key)
+                if volume is not None and key not in self._users:
+                    await self._retire(volume, durable=False)
+
+    def all_of(self, namespace: str) -> list[Volume]:
+        """Return the volumes of a namespace by name."""
+        return sorted((volume for volume in self._known.values() if volume.namespace == namespace), key=lambda v: v.name)
+
+    def find(self, namespace: str, name: str) -> Volume:
+        """Return a volume.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        volume = self._known.get((namespace, name))
+        if volume is None:
+            raise NotFound(
+                f"find volume {name[:100]}: there is none in namespace {namespace}",
+                details={"kind": "volume"},
+                next_step="`hythe volume ls` lists them",
+            )
+        return volume
+
+    def users(self, volume: Volume) -> list[str]:
+        """Return the ids of the containers that use a volume."""
+        return sorted(self._users.get(volume.key, ()))
+
+    async def create(self, namespace: str, name: str, labels: Mapping[str, str]) -> Volume:
+        """Return the volume of that name, made if it isn't there; an empty name gets a random one.
+
+        Raises:
+            InvalidArgument: the name breaks its rule.
+            ResourceExhausted: the disk or its reserve is used up.
+        """
+        key = (namespace, check_name(name) if name else secrets.token_hex(32))
+        async with self._lock(key):
+            volume = self._known.get(key)
+            if volume is None:
+                volume = await self._make(self._new(key, labels, anonymous=not name), _nothing)
+            return volume
+
+    async def remove(self, namespace: str, name: str) -> None:
+        """Remove a volume; it is gone for good when this returns.
+
+        Raises:
+            NotFound: there is none of that name.
+            FailedPrecondition: a container uses it.
+        """
+        key = (namespace, name)
+        async with self._lock(key):
+            volume = self.find(namespace, name)
+            if users := self.users(volume):
+                raise FailedPrecondition(
+                    f"remove volume {name}: {_containers(users)}",
+                    details={"kind": "volume"},
+                    next_step="remove the container first",
+                )
+            await self._retire(volume, durable=True)
+
+    async def prune(
+        self, namespace: str, wanted: Callable[[Volume], bool], *, dry_run: bool
+    ) -> tuple[list[str], int]:
+        """Remove the volumes that no container uses and `wanted` names; return their names and what they took in bytes."""
+        names, reclaimed_bytes = [], 0
+        for volume in self.all_of(namespace):
+            async with self._lock(volume.key):
+                if volume.key in self._users or volume.key not in self._known or not wanted(volume):
+                    continue
+                size = await asyncio.to_thread(self._files.usage_bytes, volume)
+                if not dry_run:
+                    await self._retire(volume, durable=True)
+            names.append(volume.name)
+            reclaimed_bytes += size
+        return names, reclaimed_bytes
+
+    async def _mount(self, namespace: str, container_id: str, chain_id: str, wish: VolumeWish) -> ResolvedMount:
+        key, mount = (namespace, wish.name), wish.mount
+
+        async def copy(stage: Path) -> None:
+            if chain_id and not mount.no_copy:
+                await self._copier.copy(wish.name, await self._snapshots.look(chain_id), mount.target, stage)
+
+        async with self._lock(key):
+            self._use(container_id, key)
+            volume = self._known.get(key)
+            if volume is None:
+                container = container_id if wish.own else ""
+                volume = await self._make(self._new(key, {}, container=container, anonymous=wish.own), copy)
+                self._made.setdefault(container_id, set()).add(key)
+            elif chain_id and not mount.no_copy and self._users[key] == {container_id}:
+                await self._fill(volume, copy)
+        options = ("ro" if mount.read_only else "rw", *filter(None, (mount.propagation,)), *mount.options)
+        return ResolvedMount("bind", str(volume.data), mount.target, options)
+
+    def _new(self, key: Key, labels: Mapping[str, str], *, container: str = "", anonymous: bool) -> Volume:
+        return Volume(*key, self._files.data(*key), now_rfc3339(), dict(labels), container, anonymous)
+
+    async def _make(self, wanted: Volume, copy: Callable[[Path], Awaitable[None]]) -> Volume:
+        self._room.check(_STEP)
+        stage = self._files.new_stage(wanted.namespace)
+        try:
+            await _to_its_end(asyncio.to_thread(self._files.make_stage, stage))
+            await copy(stage)
+            failpoints.reach("bundle.volume.staged")
+            await _to_its_end(self._commit(stage, wanted))
+        except BaseException:
+            await _to_its_end(asyncio.to_thread(self._files.discard, stage))
+            raise
+        failpoints.reach("bundle.volume.made")
+        return wanted
+
+    async def _commit(self, stage: Path, wanted: Volume) -> None:
+        await asyncio.to_thread(self._files.commit, stage, wanted)
+        self._known[wanted.key] = wanted
+
+    async def _fill(self, volume: Volume, copy: Callable[[Path], Awaitable[None]]) -> None:
+        """Begin a volume that has no files, and that nobody else uses, with what the image has."""
+        if not await asyncio.to_thread(self._files.is_empty, volume):
+            return
+        stage = self._files.new_stage(volume.namespace)
+        try:
+            await _to_its_end(asyncio.to_thread(self._files.make_stage, stage))
+            await copy(stage)
+            await _to_its_end(asyncio.to_thread(self._files.fill, volume, stage))
+        finally:
+            await _to_its_end(asyncio.to_thread(self._files.discard, stage))
+
+    async def _retire(self, volume: Volume, *, durable: bool) -> None:
+        await _to_its_end(self._retire_whole(volume, durable=durable))
+
+    async def _retire_whole(self, volume: Volume, *, durable: bool) -> None:
+        place = await asyncio.to_thread(self._files.retire, volume, durable=durable)
+        del self._known[volume.key]
+        failpoints.reach("bundle.volume.retired")
+        task = asyncio.get_running_loop().create_task(self._discard(place), name=f"remove-volume-{volume.name}")
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+
+    async def _discard(self, place: Path) -> None:
+        """Remove files beside other work; the next start removes what a crash leaves of them."""
+        try:
+            await asyncio.to_thread(self._files.discard, place)
+        except OSError as error:
+            log.warning("files of a removed volume could not be removed: %s", error, extra={"at": str(place)})
+
+    def _use(self, container_id: str, key: Key) -> None:
+        self._users.setdefault(key, set()).add(container_id)
+        self._used.setdefault(container_id, set()).add(key)
+
+    def _leave(self, container_id: str, key: Key) -> None:
+        users = self._users.get(key, set())
+        users.discard(container_id)
+        if not users:
+            self._users.pop(key, None)
+
+    @asynccontextmanager
+    async def _lock(self, key: Key) -> AsyncIterator[None]:
+        """Let one at a time make, fill or remove the volume `key`."""
+        lock, count = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, count + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, count = self._locks.pop(key)
+            if count > 1:
+                self._locks[key] = (lock, count - 1)
+
+
+async def _nothing(stage: Path) -> None:
+    """Leave a new volume empty."""
+
+
+def _containers(ids: Sequence[str]) -> str:
+    shown = ", ".join(container_id[:12] for container_id in ids[:3])
+    return f"container {shown} uses it" if len(ids) == 1 else f"{len(ids)} containers use it, {shown} among them"
+
+
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """Wait for `work`, which must not stop half-way, also when the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from hythe import failpoints, tracing
 from hythe.digest import Digest, digest_of
-from hythe.errors import AlreadyExists, Conflict, NotFound
+from hythe.errors import AlreadyExists, Conflict, NotFound, Unimplemented
 from hythe.oci import Platform
 from hythe.ports.snapshots import Mount, Snapshotter
-from hythe_bundle import command, spec
-from hythe_bundle.command import Wishes
+from hythe_bundle import command, host_facts, mounts, names, spec
 from hythe_bundle.content import Origin, Report
+from hythe_bundle.host_facts import Found, Host
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.images import UnpackedImage
-from hythe_bundle.spec import BoundFile, HostFacts
 from hythe_bundle.unpacker import Room, Unpacker
+from hythe_bundle.volumes import ResolvedMount, VolumePlaces
+from hythe_bundle.wishes import Wishes
 
 _LABEL = "bundle/"
 _RECORD = "record.json"
 _CONFIG = "config.json"
 _MOUNTS = "mounts.json"
-_SHARED = ("hosts", "hostname")
+_SHARED = names.FILES
 """Files that the container itself reads."""
 
 
@@ -116,10 +117,11 @@ class Bundles:
         facts: ImageFacts,
         files: BundleFiles,
         room: Room,
-        host: Callable[[], HostFacts],
+        host: Host,
         platform: Platform,
+        volumes: VolumePlaces | None = None,
     ) -> None:
-        """Make bundles for `platform` on the host that `host` tells of."""
+        """Make bundles for `platform` on `host`; without `volumes` there are none, and those of images are left out."""
         self._snapshots = snapshots
         self._unpacker = unpacker
         self._facts = facts
@@ -127,6 +129,7 @@ class Bundles:
         self._room = room
         self._host = host
         self._platform = platform
+        self._volumes = volumes
 
     async def prepare(self, wanted: BundleRequest, report: Report) -> Bundle:
         """Return the container's bundle, made if it isn't there; one durable commit when the image is unpacked already.
@@ -138,7 +141,8 @@ class Bundles:
 
         Raises:
             Conflict: the id has a bundle that was asked for otherwise.
-            InvalidArgument: the request or the image's config can't be fulfilled.
+            InvalidArgument, FailedPrecondition, NotFound: the request or the image's config can't be fulfilled; see
+                `spec.make`.
             ResourceExhausted: the disk or its reserve is used up.
             HytheError: see `Unpacker.unpack`.
         """
@@ -212,17 +216,24 @@ class Bundles:
 
     async def _describe(self, wanted: BundleRequest, image: UnpackedImage, path: Path) -> dict[str, str]:
         """Return the files of the bundle but for the mounts."""
-        host, wishes = self._host(), wanted.wishes
-        config = spec.make(
-            wanted.id,
-            wishes,
-            image.config,
-            await self._facts.user(wishes.user or image.config.user, image.chain_id),
-            wanted.cgroup_path,
-            _bound_files(wishes, path, host),
-            host,
+        host, wishes = self._host.facts(), wanted.wishes
+        trace: dict[str, str] = {}
+        tracing.inject(trace)
+        request = spec.SpecRequest(
+            container_id=wanted.id,
+            wishes=wishes,
+            config=image.config,
+            user=await self._facts.user(wishes.user or image.config.user, image.chain_id, wishes.groups),
+            cgroup_path=wanted.cgroup_path,
+            bound=names.bound(wishes, path, host),
+            volumes=await self._resolve(wanted, image),
             with_32_bit=await self._facts.has_32_bit(image.chain_id),
+            trace=trace,
         )
+        found = Found()
+        if host_facts.needs_look(wishes):
+            found = await asyncio.to_thread(host_facts.find, wishes, self._host)
+        config = spec.make(request, host, found)
         record = {
             "id": wanted.id,
             "namespace": wanted.namespace,
@@ -238,10 +249,19 @@ class Bundles:
             "request": json.loads(wanted.request),
             "request_digest": _digest(wanted),
         }
-        texts = {_RECORD: _json(record), _CONFIG: _json(config), "hostname": config["hostname"] + "\n"}
-        if wishes.network != "host":
-            texts["hosts"] = f"127.0.0.1\tlocalhost {config['hostname']}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-        return texts
+        return {_RECORD: _json(record), _CONFIG: _json(config)} | names.texts(wishes, wanted.id, host)
+
+    async def _resolve(self, wanted: BundleRequest, image: UnpackedImage) -> tuple[ResolvedMount, ...]:
+        """Return the mounts of the volumes of request and image."""
+        volumes = tuple(wish for wish in wanted.wishes.mounts if wish.type == "volume")
+        if self._volumes is None:
+            if volumes:
+                raise Unimplemented("mount a volume: this host keeps none")
+            return ()
+        of_image = mounts.image_volumes(wanted.wishes, image.config)
+        if not volumes and not of_image:
+            return ()
+        return await self._volumes.resolve(wanted.namespace, wanted.id, image.chain_id, volumes, of_image)
 
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
         with tracing.span("write bundle"):
@@ -255,16 +275,6 @@ class Bundles:
 def _texts(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the files that a snapshot's labels hold; none if it is no container's."""
     return {name.removeprefix(_LABEL): text for name, text in labels.items() if name.startswith(_LABEL)}
-
-
-def _bound_files(wishes: Wishes, path: Path, host: HostFacts) -> list[BoundFile]:
-    """Return what is bound over the image's files: names and addresses fit for the network that the container has."""
-    bound = [BoundFile("/etc/hostname", str(path / "hostname"), read_only=False)]
-    if wishes.network == "host":
-        bound += [BoundFile(name, name, read_only=True) for name in host.network_files]
-    else:
-        bound.append(BoundFile("/etc/hosts", str(path / "hosts"), read_only=False))
-    return bound
 
 
 def _digest(wanted: BundleRequest) -> str:

@@ -9,35 +9,16 @@ import posixpath
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hythe.errors import InvalidArgument
 from hythe.oci import ImageConfig
+from hythe_bundle.wishes import Wishes
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 MAX_PATH_BYTES = 4095
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _REAL_TIME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a user asks for beside the image; empty or None means: as the image says.
-
-    Attributes:
-        network: ``none`` (a network namespace of its own with nothing but loopback) or ``host``.
-    """
-
-    args: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] | None = None
-    env: tuple[str, ...] = ()
-    cwd: str = ""
-    user: str = ""
-    hostname: str = ""
-    network: str = "none"
-    read_only: bool = False
-    stop_signal: str = ""
 
 
 def arguments(wishes: Wishes, config: ImageConfig) -> list[str]:
@@ -105,16 +86,23 @@ def working_directory(wishes: Wishes, config: ImageConfig) -> str:
 
 
 def hostname(wishes: Wishes, container_id: str, host: str) -> str:
-    """Return the host name: the request's, else the host's own on its network, else the id's first 12 characters.
+    """Return the host name: the request's, else the host's own on its network or under its name, else the id's first 12
+    characters.
 
     Raises:
-        InvalidArgument: it is no host name of at most 63 letters, digits, dots and dashes.
+        InvalidArgument: it is no host name of at most 63 letters, digits, dots and dashes, or another than the host's in a
+            container that shares the host's name.
     """
     if not wishes.hostname:
-        return host if wishes.network == "host" else container_id[:12]
+        return host if "host" in (wishes.network, wishes.namespaces.uts) else container_id[:12]
     if not _HOSTNAME.fullmatch(wishes.hostname):
         raise InvalidArgument(
             f"set the host name: {wishes.hostname[:100]!r} is not made of letters, digits, dots and dashes alone"
+        )
+    if wishes.namespaces.uts == "host" and wishes.hostname != host:
+        raise InvalidArgument(
+            f"set the host name: the container shares that of its host, {host}",
+            next_step="leave --hostname or --uts out",
         )
     return wishes.hostname
 

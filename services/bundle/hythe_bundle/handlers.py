@@ -9,11 +9,11 @@ from hythe.errors import InvalidArgument
 from hythe.oci import Platform, parse_platform
 from hythe.wire import bundle as wire
 from hythe.wire.base import Empty
-from hythe.wire.container import ContainerSpec, ImageRef
+from hythe.wire.container import ImageRef
 from hythe.wire.distribution import LayerProgress
 from hythe_bundle.bundle import BundleRequest, Bundles
-from hythe_bundle.command import Wishes
 from hythe_bundle.content import LayerReport, Origin
+from hythe_bundle.convert import wishes_of
 from hythe_bundle.unpacker import Unpacker
 
 
@@ -56,7 +56,7 @@ class Handlers:
             namespace=context.namespace,
             origin=Origin(context.namespace, request.image.reference, request.plain_http),
             image=_digest(request.image),
-            wishes=_wishes(request.spec),
+            wishes=wishes_of(request.spec),
             cgroup_path=request.cgroup_path,
             request=request.model_dump_json(),
         )
@@ -82,20 +82,6 @@ def _digest(image: ImageRef) -> Digest:
     if image.digest is None:
         raise InvalidArgument(f"read image {image.reference}: its digest is not known yet", next_step="pull it first")
     return parse_digest(image.digest)
-
-
-def _wishes(spec: ContainerSpec) -> Wishes:
-    return Wishes(
-        args=tuple(spec.args),
-        entrypoint=None if spec.entrypoint is None else tuple(spec.entrypoint),
-        env=tuple(spec.env),
-        cwd=spec.cwd,
-        user=spec.user,
-        hostname=spec.hostname,
-        network=spec.network,
-        read_only=spec.read_only,
-        stop_signal=spec.stop_signal,
-    )
 
 
 def _progress(news: LayerReport) -> LayerProgress:

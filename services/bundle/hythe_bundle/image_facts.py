@@ -20,21 +20,26 @@ class ImageFacts:
 
     def __init__(self, snapshots: Snapshotter) -> None:
         self._snapshots = snapshots
-        self._users: dict[tuple[str, str], User] = {}
+        self._users: dict[tuple[str, tuple[str, ...], str], User] = {}
         self._32_bit: dict[str, bool] = {}
 
-    async def user(self, text: str, chain_id: str) -> User:
-        """Return the user that `text` means in the image whose top snapshot is `chain_id`; empty for one without layers.
+    async def user(self, text: str, chain_id: str, groups: tuple[str, ...] = ()) -> User:
+        """Return the user that `text` means, in `groups` too, in the image whose top snapshot is `chain_id`.
+
+        Args:
+            chain_id: empty for an image without layers.
 
         Raises:
-            InvalidArgument: there is no such user, or /etc/passwd or /etc/group is no regular file of at most 1 MiB.
+            InvalidArgument: there is no such user or group, or /etc/passwd or /etc/group is no regular file of at most
+                1 MiB.
         """
-        known = self._users.get((text, chain_id))
+        key = (text, groups, chain_id)
+        known = self._users.get(key)
         if known is None:
             passwd = await self._read(chain_id, users.PASSWD)
             group = await self._read(chain_id, users.GROUP)
-            known = users.resolve(text, passwd, group)
-            _remember(self._users, (text, chain_id), known)
+            known = users.resolve(text, passwd, group, groups)
+            _remember(self._users, key, known)
         return known
 
     async def has_32_bit(self, chain_id: str) -> bool:

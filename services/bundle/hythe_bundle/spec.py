@@ -1,162 +1,125 @@
-"""The OCI spec of a container: a pure function of what was asked for, the image, and a few facts of the host.
+"""The OCI spec of a container: a pure function of what was asked for, the image, and what is so on the host.
 
 Defaults are those of the other engines: 14 capabilities, none inheritable or ambient, a seccomp profile, what tells of the
-host masked, the rest of /sys and the switches of /proc read-only, a device list that starts with nothing.
+host masked, the rest of /sys and the switches of /proc read-only, a device list that starts with nothing. Each wish is
+checked by the module that fulfils it, before anything is made (ADR 0029).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hythe.errors import InvalidArgument
 from hythe.oci import ImageConfig
-from hythe_bundle import command, seccomp
-from hythe_bundle.command import Wishes
+from hythe_bundle import (
+    annotations,
+    capabilities,
+    command,
+    devices,
+    hooks,
+    mounts,
+    namespaces,
+    paths,
+    process,
+    resources,
+    seccomp,
+    seccomp_profile,
+    sysctls,
+)
+from hythe_bundle.host_facts import Found, HostFacts
+from hythe_bundle.mounts import BoundFile
 from hythe_bundle.users import User
+from hythe_bundle.volumes import ResolvedMount
+from hythe_bundle.wishes import SecurityWishes, Wishes
 
 OCI_VERSION = "1.0.2"
-CAPABILITIES = (
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-)
-MASKED_PATHS = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-_NAMESPACES = ("pid", "ipc", "uts", "mount", "cgroup")
-_QUIET = ("nosuid", "noexec", "nodev")
+UNCONFINED = "unconfined"
 
 
 @dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What the spec needs to know of the host.
+class SpecRequest:
+    """What one container's spec is made from, beside the host.
 
     Attributes:
-        name: its host name.
-        architecture: its processor as images name it, e.g. ``amd64``.
-        network_files: files of its own that a container on its network shares, as far as they exist.
+        container_id: 32 hex digits.
+        user: as whom it runs, looked up in the image.
+        cgroup_path: path of the container's cgroup below each hierarchy's root.
+        bound: files of Hythe's own to bind into the container.
+        volumes: mounts for the volumes of request and image.
+        with_32_bit: whether the image has programs for the processor's 32-bit twin.
+        trace: trace context as headers, for hooks.
     """
 
-    name: str
-    architecture: str
-    network_files: tuple[str, ...] = ()
+    container_id: str
+    wishes: Wishes
+    config: ImageConfig
+    user: User
+    cgroup_path: str
+    bound: Sequence[BoundFile] = ()
+    volumes: Sequence[ResolvedMount] = ()
+    with_32_bit: bool = False
+    trace: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundFile:
-    """A file that is bound into the container.
-
-    Attributes:
-        source: its absolute path on the host.
-        read_only: whether the container may not write to it.
-    """
-
-    path: str
-    source: str
-    read_only: bool
-
-
-def make(
-    container_id: str,
-    wishes: Wishes,
-    config: ImageConfig,
-    user: User,
-    cgroup_path: str,
-    bound: Sequence[BoundFile],
-    host: HostFacts,
-    *,
-    with_32_bit: bool,
-) -> dict[str, Any]:
-    """Return ``config.json`` as an object. Limits on resources stay as the runtime inherits them.
+def make(request: SpecRequest, host: HostFacts, found: Found) -> dict[str, Any]:
+    """Return ``config.json`` as an object. Limits without a wish stay as the runtime inherits them.
 
     Args:
-        container_id: 32 hex digits.
-        cgroup_path: path of the container's cgroup below each hierarchy's root.
-        bound: files to bind into the container.
-        with_32_bit: whether the image has programs for the processor's 32-bit twin.
+        found: what the paths in the wishes mean on this host.
 
     Raises:
-        InvalidArgument: a wish or the image's config can't be fulfilled; see `hythe_bundle.command`.
+        InvalidArgument: a wish or the image's config can't be fulfilled anywhere.
+        FailedPrecondition: this host can't fulfil a wish.
+        NotFound: a path of the host that a wish names isn't there.
+        Unimplemented: there is no seccomp profile for this processor.
 
     Spec: OCI runtime-spec 1.0.2, "Configuration" and "Linux Container Configuration".
     """
-    hostname = command.hostname(wishes, container_id, host.name)
-    own_network = wishes.network != "host"
-    return {
+    wishes, config = request.wishes, request.config
+    hostname = command.hostname(wishes, request.container_id, host.name)
+    own = capabilities.granted(wishes.security, host.capabilities)
+    namespaces.check_user(wishes.namespaces, request.user)
+    nodes, device_rules = devices.make(wishes, found)
+    made: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
-        "process": {
-            "terminal": False,
-            "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)},
-            "args": command.arguments(wishes, config),
-            "env": command.environment(wishes, config, hostname),
-            "cwd": command.working_directory(wishes, config),
-            "capabilities": {
-                "bounding": list(CAPABILITIES),
-                "effective": list(CAPABILITIES),
-                "permitted": list(CAPABILITIES),
-                "inheritable": [],
-                "ambient": [],
-            },
-            "noNewPrivileges": False,  # as in Docker: su and ping of an image work; the bounding set still holds
-        },
+        "process": process.make(wishes, config, request.user, hostname, own, host),
         "root": {"path": "rootfs", "readonly": wishes.read_only},
-        "hostname": hostname,
-        "mounts": _mounts(bound),
+        "mounts": mounts.make(wishes, request.volumes, request.bound, host, found),
+        "annotations": annotations.make(wishes, config),
         "linux": {
-            "cgroupsPath": _cgroup(cgroup_path),
-            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-            "namespaces": [{"type": name} for name in (*_NAMESPACES, *(("network",) if own_network else ()))],
-            "maskedPaths": list(MASKED_PATHS),
-            "readonlyPaths": list(READONLY_PATHS),
-            "seccomp": seccomp.profile(host.architecture, with_32_bit),
+            "cgroupsPath": _cgroup(request.cgroup_path),
+            "resources": {"devices": device_rules} | resources.make(wishes.resources, host, found),
+            "namespaces": namespaces.make(wishes),
+            "maskedPaths": paths.masked(wishes.security),
+            "readonlyPaths": paths.read_only(wishes.security),
         },
     }
+    linux = made["linux"]
+    linux |= namespaces.id_maps(wishes.namespaces)
+    for key, value in (
+        ("devices", nodes),
+        ("sysctl", sysctls.make(wishes)),
+        ("rootfsPropagation", mounts.root_propagation(wishes)),
+        ("seccomp", _seccomp(wishes.security, own, request.with_32_bit, host)),
+    ):
+        if value:
+            linux[key] = value
+    if wishes.namespaces.uts != "host":
+        made["hostname"] = hostname
+    if programs := hooks.make(wishes, request.trace):
+        made["hooks"] = programs
+    return made
 
 
-def _mounts(bound: Sequence[BoundFile]) -> list[dict[str, Any]]:
-    devpts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
-    return [
-        _mount("/proc", "proc", "proc", *_QUIET),
-        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-        _mount("/dev/pts", "devpts", "devpts", *devpts),
-        _mount("/dev/shm", "tmpfs", "shm", *_QUIET, "mode=1777", "size=65536k"),
-        _mount("/dev/mqueue", "mqueue", "mqueue", *_QUIET),
-        _mount("/sys", "sysfs", "sysfs", *_QUIET, "ro"),
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *_QUIET, "relatime", "ro"),
-        *(
-            _mount(file.path, "bind", file.source, "bind", "rprivate", "ro" if file.read_only else "rw")
-            for file in bound
-        ),
-    ]
-
-
-def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
-    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+def _seccomp(wishes: SecurityWishes, own: tuple[str, ...], with_32_bit: bool, host: HostFacts) -> dict[str, Any] | None:
+    """Return ``linux.seccomp``; None without a filter. A privileged container has none but one that is asked for."""
+    if wishes.seccomp == UNCONFINED or (wishes.privileged and not wishes.seccomp):
+        return None
+    if wishes.seccomp:
+        return seccomp_profile.resolve(wishes.seccomp, host.architecture, own, host.kernel)
+    return seccomp.profile(host.architecture, with_32_bit, own)
 
 
 def _cgroup(path: str) -> str:

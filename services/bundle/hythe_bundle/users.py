@@ -6,7 +6,7 @@ it would be cut to another one below (CVE-2024-40635).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hythe.errors import InvalidArgument
@@ -16,6 +16,9 @@ MAX_FILE_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 16
 PASSWD = "/etc/passwd"
 GROUP = "/etc/group"
+MAX_GROUPS = 65536
+"""Groups that a process can be in. Spec: setgroups(2), NGROUPS_MAX."""
+
 _ROOT_NAME = "root"
 
 
@@ -42,39 +45,47 @@ class _Group:
     members: tuple[str, ...]
 
 
-def resolve(text: str, passwd: bytes | None, group: bytes | None) -> User:
-    """Return the user that `text` means.
+def resolve(text: str, passwd: bytes | None, group: bytes | None, groups: Sequence[str] = ()) -> User:
+    """Return the user that `text` means, who is in `groups`, too.
 
     Without a group it is the account's, or 0 for a number without an account; the account is also in the groups that
-    list it as a member. With a group it is in no other.
+    list it as a member. With a group it is in no other but `groups`.
 
     Args:
         text: ``user``, ``user:group`` or empty for root; each a number or a name.
+        groups: each a number or a name.
         passwd: content of the image's /etc/passwd; None if it has none.
         group: content of the image's /etc/group; None if it has none.
 
     Raises:
-        InvalidArgument: a number out of range, a name that isn't in the file, or no user or group at all.
+        InvalidArgument: a number out of range, a name that isn't in the file, no user or group at all, or more groups
+            than a process can be in.
     """
+    whole = f"user {text[:100]!r}"
     user_text, colon, group_text = text.partition(":")
     if not text:
         user_text = "0"
     if not user_text or (colon and not group_text):
-        raise _refused(text, "there must be something on both sides of ':'")
-    uid = _number(text, user_text)
+        raise _refused(whole, "there must be something on both sides of ':'")
+    uid = _number(whole, user_text)
     account = _account(user_text, uid, passwd)
     if account is None and uid is None:
-        raise _refused(text, f"the image's {PASSWD} has no {user_text!r}")
+        raise _refused(whole, f"the image's {PASSWD} has no {user_text[:100]!r}")
     if uid is None:
         assert account is not None
         uid = account.uid
+    others: list[int] = []
     if colon:
-        gid = _group_id(text, group_text, group)
-        return User(uid, gid, (gid,))
-    gid = account.gid if account else 0
-    name = account.name if account else _ROOT_NAME if uid == 0 else ""
-    others = sorted({found.gid for found in _groups(group) if name in found.members} - {gid}) if name else []
-    return User(uid, gid, (gid, *others))
+        gid = _group_id(whole, group_text, group)
+    else:
+        gid = account.gid if account else 0
+        name = account.name if account else _ROOT_NAME if uid == 0 else ""
+        others = sorted({found.gid for found in _groups(group) if name in found.members}) if name else []
+    added = [_group_id(f"group {each[:100]!r}", each, group) for each in groups]
+    every = tuple(dict.fromkeys((gid, *others, *added)))
+    if len(every) > MAX_GROUPS:
+        raise _refused(whole, f"{len(every)} groups are more than {MAX_GROUPS}")
+    return User(uid, gid, every)
 
 
 def _number(whole: str, text: str) -> int | None:
@@ -100,13 +111,15 @@ def _account(text: str, uid: int | None, passwd: bytes | None) -> _Account | Non
 
 
 def _group_id(whole: str, text: str, group: bytes | None) -> int:
+    if not text:
+        raise _refused(whole, "it has no name")
     gid = _number(whole, text)
     if gid is not None:
         return gid
     for found in _groups(group):
         if found.name == text:
             return found.gid
-    raise _refused(whole, f"the image's {GROUP} has no {text!r}")
+    raise _refused(whole, f"the image's {GROUP} has no {text[:100]!r}")
 
 
 def _accounts(passwd: bytes | None) -> Iterator[_Account]:
@@ -137,5 +150,6 @@ def _id(text: str) -> int | None:
     return None
 
 
-def _refused(text: str, reason: str) -> InvalidArgument:
-    return InvalidArgument(f"look up user {text[:100]!r}: {reason}", next_step="choose another with --user")
+def _refused(whole: str, reason: str) -> InvalidArgument:
+    """Return the error about `whole`, a user or group as it was asked for."""
+    return InvalidArgument(f"look up {whole}: {reason}", next_step="choose another with --user or --group-add")

@@ -14,6 +14,7 @@ from hythe_bundle.adapters.bundle_directories import BundleDirectories
 from hythe_bundle.adapters.bus_blobs import BusBlobs
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.image_cache import ImageCache
+from hythe_bundle.adapters.local_host import LocalHost
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
 from hythe_bundle.adapters.worker import WorkerApplier
 from hythe_bundle.applier import Limits
@@ -42,7 +43,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         PrometheusFigures(process.metrics.registry),
     )
     files, facts = BundleDirectories(root), ImageFacts(snapshots)
-    bundles = Bundles(snapshots, unpacker, facts, files, room, lambda: host.facts(platform), platform)
+    bundles = Bundles(snapshots, unpacker, facts, files, room, LocalHost(platform), platform)
     await bundles.recover()
     service = Service(process, "bundle")
     Handlers(bundles, unpacker, platform).register(service)

@@ -21,7 +21,7 @@ from hythe.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
 from hythe.identifiers import new_id
 from hythe_bundle.adapters import host
 from hythe_bundle.adapters.database import Database
-from hythe_bundle.command import Wishes
+from hythe_bundle.wishes import Wishes
 from scripts.lab.images import ImageBuilder, Layer
 from tests.fixtures.bundles import Rig, mounted
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hythe_bundle.bundle import Bundle
-from hythe_bundle.command import Wishes
+from hythe_bundle.wishes import Wishes
 from scripts.lab.images import ImageBuilder, Layer, busybox
 from tests.fixtures.bundles import Rig, mounted
 

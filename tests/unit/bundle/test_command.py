@@ -7,7 +7,7 @@ import pytest
 from hythe.errors import InvalidArgument
 from hythe.oci import ImageConfig, parse_config
 from hythe_bundle import command
-from hythe_bundle.command import Wishes
+from hythe_bundle.wishes import Wishes
 from scripts.lab.images import ImageBuilder
 
 

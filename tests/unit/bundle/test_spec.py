@@ -11,10 +11,12 @@ import pytest
 
 from hythe.errors import InvalidArgument, Unimplemented
 from hythe.oci import parse_config
-from hythe_bundle import seccomp, spec
-from hythe_bundle.command import Wishes
-from hythe_bundle.spec import BoundFile, HostFacts
+from hythe_bundle import capabilities, seccomp, spec
+from hythe_bundle.host_facts import Found, HostFacts
+from hythe_bundle.mounts import BoundFile
+from hythe_bundle.spec import SpecRequest
 from hythe_bundle.users import User
+from hythe_bundle.wishes import Wishes
 from scripts.lab.images import ImageBuilder
 
 ID = "0123456789abcdef" * 2
@@ -26,7 +28,8 @@ def make(cgroup_path: str = "hythe/h/ctr/x", with_32_bit: bool = False, **wishes
     config = parse_config(ImageBuilder().config(Cmd=["sh"], Labels={"io.containerd.x": "y"}).build().config.data)
     bound = [BoundFile("/etc/hosts", "/b/hosts", read_only=True)]
     user = User(1000, 1001, (1001, 5))
-    return spec.make(ID, Wishes(**wishes), config, user, cgroup_path, bound, HOST, with_32_bit=with_32_bit)
+    request = SpecRequest(ID, Wishes(**wishes), config, user, cgroup_path, bound, with_32_bit=with_32_bit)
+    return spec.make(request, HOST, Found())
 
 
 def test_container_has_few_capabilities_and_none_to_inherit() -> None:
@@ -67,7 +70,7 @@ def test_wishes_reach_their_places() -> None:
     assert "X=1" in found["process"]["env"] and "HOSTNAME=web" in found["process"]["env"]
     assert found["hostname"] == "web" and found["root"] == {"path": "rootfs", "readonly": True}
     assert found["linux"]["cgroupsPath"] == "/hythe/h/ctr/x"
-    assert "rlimits" not in found["process"] and "annotations" not in found
+    assert "rlimits" not in found["process"] and "hooks" not in found
 
 
 @pytest.mark.parametrize("path", ["", "/", "../x", "a/../../b", "a//b", "./a"])
@@ -95,7 +98,7 @@ def names(profile: dict[str, Any]) -> set[str]:
 
 def test_filter_lets_through_what_programs_need_and_no_more() -> None:
     """Ordinary calls pass; those that reach beyond the container don't; clone makes no namespaces."""
-    found = seccomp.profile("amd64", with_32_bit=False)
+    found = seccomp.profile("amd64", with_32_bit=False, capabilities=capabilities.DEFAULT)
     assert {"execve", "openat", "futex", "epoll_wait", "arch_prctl", "chroot"} <= names(found)
     forbidden = {"mount", "setns", "unshare", "bpf", "keyctl", "io_uring_setup", "userfaultfd", "kexec_load", "clone"}
     assert not forbidden & names(found) and found["defaultAction"] == "SCMP_ACT_ERRNO"
@@ -105,12 +108,14 @@ def test_filter_lets_through_what_programs_need_and_no_more() -> None:
 
 def test_32_bit_calls_are_covered_only_where_needed() -> None:
     """Covering the 32-bit twin costs time at each start, so it is left out for images without such programs."""
-    assert seccomp.profile("amd64", with_32_bit=False)["architectures"] == ["SCMP_ARCH_X86_64"]
-    both = seccomp.profile("amd64", with_32_bit=True)
+    assert seccomp.profile("amd64", with_32_bit=False, capabilities=capabilities.DEFAULT)["architectures"] == [
+        "SCMP_ARCH_X86_64"
+    ]
+    both = seccomp.profile("amd64", with_32_bit=True, capabilities=capabilities.DEFAULT)
     assert both["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"] and "socketcall" in names(both)
     assert make(with_32_bit=True)["linux"]["seccomp"] == both
     with pytest.raises(Unimplemented):
-        seccomp.profile("vax", with_32_bit=False)
+        seccomp.profile("vax", with_32_bit=False, capabilities=capabilities.DEFAULT)
 
 
 @pytest.mark.parametrize(("architecture", "token"), [("amd64", 0xC000003E), ("arm64", 0xC00000B7)])

@@ -6,10 +6,6 @@ import os
 from pathlib import Path
 
 from hythe.errors import ResourceExhausted
-from hythe.oci import Platform
-from hythe_bundle.spec import HostFacts
-
-_NETWORK_FILES = ("/etc/hosts", "/etc/resolv.conf")
 
 
 class DiskRoom:
@@ -31,9 +27,3 @@ class DiskRoom:
                 outcome="not started",
                 next_step=f"make room on the file system of {self._root}, or lower HYTHE_DISK_RESERVE",
             )
-
-
-def facts(platform: Platform) -> HostFacts:
-    """Return what is so now on this host, whose platform is `platform`."""
-    files = tuple(path for path in _NETWORK_FILES if Path(path).is_file())
-    return HostFacts(os.uname().nodename, platform.architecture, files)

@@ -12,14 +12,15 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from hythe import failpoints, tracing
 from hythe.clock import now_rfc3339
 from hythe.errors import FailedPrecondition, NotFound
-from hythe.ports.snapshots import Mount, Snapshotter
+from hythe.ports.snapshots import Snapshotter
 from hythe_bundle.unpacker import Room
 from hythe_bundle.volume_names import Key, Volume, VolumeWish, check_name, named
+from hythe_bundle.volume_ports import Copier, VolumeFiles
 from hythe_bundle.volumes import ResolvedMount
 from hythe_bundle.wishes import MountWish
 
@@ -28,65 +29,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _STEP = "make volume"
-
-
-class VolumeFiles(Protocol):
-    """Volumes on disk. All but `data` and `new_stage` block: call them in a thread. All raise ResourceExhausted when the disk is full."""
-
-    def walk(self) -> list[Volume]:
-        """Return all volumes, after removing what was half made or half removed when the last process ended."""
-
-    def data(self, namespace: str, name: str) -> Path:
-        """Return where the data of a volume of that name lies, whether it is there or not.
-
-        Raises:
-            InvalidArgument: the namespace breaks its rule, so that it could be no name of a directory.
-        """
-
-    def new_stage(self, namespace: str) -> Path:
-        """Return a path, never used again, for a volume that is still being made; nothing is there."""
-
-    def make_stage(self, stage: Path) -> None:
-        """Make the place at `stage`, with an empty directory of data in it."""
-
-    def commit(self, stage: Path, volume: Volume) -> None:
-        """Make what is at `stage` the volume; data and record survive power loss when this returns."""
-
-    def fill(self, volume: Volume, stage: Path) -> bool:
-        """Put the data at `stage` in place of a volume's, durably; False if the volume isn't empty any more."""
-
-    def discard(self, stage: Path) -> None:
-        """Remove what is at `stage`, or was retired there; nothing happens if nothing is."""
-
-    def is_empty(self, volume: Volume) -> bool:
-        """Tell whether a volume has no files."""
-
-    def keep(self, volume: Volume) -> None:
-        """Write the record of a volume anew, durably."""
-
-    def retire(self, volume: Volume, *, durable: bool) -> Path:
-        """Make a volume be none any more, in one step, and return where its files wait to be discarded."""
-
-    def usage_bytes(self, volume: Volume) -> int:
-        """Return what a volume takes on its disk."""
-
-
-class Copier(Protocol):
-    """Copies what strangers put into an image."""
-
-    async def copy(self, name: str, mounts: Sequence[Mount], target: str, stage: Path) -> None:
-        """Fill the data at `stage` with what shows at `target` in the file system that `mounts` make, links resolved in it.
-
-        Owners, modes, times, links and extended attributes are kept, those of the directory itself as well. Nothing
-        happens where nothing is. Cancelling stops it at once.
-
-        Args:
-            name: what messages call the volume.
-
-        Raises:
-            InvalidArgument: it is no directory.
-            ResourceExhausted: the disk or its reserve is used up.
-        """
 
 
 class Volumes:
@@ -113,11 +55,7 @@ class Volumes:
         self._removals: set[asyncio.Task[None]] = set()
 
     async def recover(self, used: Iterable[tuple[str, str, Sequence[str]]]) -> None:
-        """Learn what is there; remove volumes that went with containers which have no bundle any more.
-
-        Args:
-            used: id, namespace and names of volumes of each container that has a bundle.
-        """
+        """See `VolumePlaces.recover`."""
         self._known = {volume.key: volume for volume in await asyncio.to_thread(self._files.walk)}
         for container_id, namespace, names in used:
             for name in names:
@@ -158,11 +96,11 @@ class Volumes:
                 raise
 
     def names_of(self, container_id: str) -> list[str]:
-        """Return the names of the volumes that a container uses."""
+        """See `VolumePlaces.names_of`."""
         return sorted(name for _, name in self._used.get(container_id, ()))
 
     async def release(self, container_id: str) -> None:
-        """Note that a container's bundle is gone; volumes that go with containers go with the last that uses them."""
+        """See `VolumePlaces.release`."""
         self._made.pop(container_id, None)
         for key in self._used.pop(container_id, ()):
             async with self._lock(key):
@@ -172,7 +110,7 @@ class Volumes:
                     await self._retire(volume, durable=False)
 
     async def abandon(self, container_id: str) -> None:
-        """Release what a container uses that comes to nothing, and remove the volumes that were made for it."""
+        """See `VolumePlaces.abandon`."""
         made = self._made.get(container_id, set())
         await self.release(container_id)
         for key in made:
@@ -183,7 +121,9 @@ class Volumes:
 
     def all_of(self, namespace: str) -> list[Volume]:
         """Return the volumes of a namespace by name."""
-        return sorted((volume for volume in self._known.values() if volume.namespace == namespace), key=lambda v: v.name)
+        return sorted(
+            (volume for volume in self._known.values() if volume.namespace == namespace), key=lambda v: v.name
+        )
 
     def find(self, namespace: str, name: str) -> Volume:
         """Return a volume.
@@ -236,9 +176,7 @@ class Volumes:
                 )
             await self._retire(volume, durable=True)
 
-    async def prune(
-        self, namespace: str, wanted: Callable[[Volume], bool], *, dry_run: bool
-    ) -> tuple[list[str], int]:
+    async def prune(self, namespace: str, wanted: Callable[[Volume], bool], *, dry_run: bool) -> tuple[list[str], int]:
         """Remove the volumes that no container uses and `wanted` names; return their names and what they took in bytes."""
         names, reclaimed_bytes = [], 0
         for volume in self.all_of(namespace):

@@ -102,3 +102,9 @@ def named(container_id: str, wanted: Sequence[MountWish], of_image: Sequence[str
         else VolumeWish(own_name(container_id, wish.target), True, wish)
         for wish in every
     ]
+
+
+def has_labels(volume: Volume, wanted: Sequence[str]) -> bool:
+    """Tell whether a volume has all of these labels, each ``NAME`` or ``NAME=VALUE``."""
+    pairs = [text.partition("=") for text in wanted]
+    return all(key in volume.labels and (not equals or volume.labels[key] == value) for key, equals, value in pairs)

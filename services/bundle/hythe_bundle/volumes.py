@@ -1,8 +1,8 @@
-"""How a container's volumes become mounts: the port between the spec and whoever keeps volumes on this host."""
+"""How a container's volumes become mounts: the port between bundles and what keeps volumes on this host."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -47,4 +47,23 @@ class VolumePlaces(Protocol):
         Raises:
             InvalidArgument: a name breaks its rule, or there is no such volume and it may not be made.
             ResourceExhausted: the disk is full.
+        """
+
+    def names_of(self, container_id: str) -> list[str]:
+        """Return the names of the volumes that were resolved for a container; its bundle's record keeps them."""
+
+    async def release(self, container_id: str) -> None:
+        """Note that a container's bundle is gone; volumes that go with containers go with the last that uses them.
+
+        Nothing happens if it is released already.
+        """
+
+    async def abandon(self, container_id: str) -> None:
+        """Release what was resolved for a container that comes to nothing, and remove the volumes that were made for it."""
+
+    async def recover(self, used: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+        """Learn what is there; remove volumes that went with containers which have no bundle any more.
+
+        Args:
+            used: id, namespace and names of volumes of each container that has a bundle.
         """

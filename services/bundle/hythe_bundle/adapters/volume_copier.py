@@ -28,7 +28,7 @@ _START = "import sys; sys.path[:0] = sys.argv[1].split(':'); from hythe_bundle.w
 
 
 class VolumeCopier:
-    """Keeps the promise of `hythe_bundle.volume_keeping.Copier` by one short-lived process for each copy."""
+    """Keeps the promise of `hythe_bundle.volume_ports.Copier` by one short-lived process for each copy."""
 
     def __init__(self, root: Path, reserve_bytes: int) -> None:
         """`root` names the file system in messages, on which `reserve_bytes` stay free."""
@@ -83,8 +83,12 @@ class VolumeCopier:
                 return InvalidArgument(f"{step}: too many symbolic links", phase=STEP, next_step="mount it elsewhere")
             case "os":
                 return disk_errors.of_os(OSError(number, text), step, self._root, phase=STEP)
-        log.error("the copying worker failed", extra={"stderr": complaint.decode(errors="replace")[-2000:], "code": code})
-        return Internal(f"{step}: the worker ended with code {code}", phase=STEP, cause=complaint.decode(errors="replace")[-200:])
+        log.error(
+            "the copying worker failed", extra={"stderr": complaint.decode(errors="replace")[-2000:], "code": code}
+        )
+        return Internal(
+            f"{step}: the worker ended with code {code}", phase=STEP, cause=complaint.decode(errors="replace")[-200:]
+        )
 
 
 def _read(line: bytes) -> tuple[str, int, str]:

@@ -12,9 +12,8 @@ import logging
 import os
 from pathlib import Path
 
-from hythe import durable
 from hythe.clock import now_rfc3339
-from hythe.errors import HytheError
+from hythe.durable import count_sync, sync_directory, write_atomic
 from hythe.identifiers import check_namespace
 from hythe.linux.files import sync_file_system
 from hythe_bundle.adapters import disk_errors
@@ -31,7 +30,7 @@ _STAGE, _RETIRED = ".new-", ".removed-"
 
 
 class VolumeDirectories:
-    """Keeps the promises of `hythe_bundle.volume_keeping.VolumeFiles`."""
+    """Keeps the promises of `hythe_bundle.volume_ports.VolumeFiles`."""
 
     def __init__(self, root: Path) -> None:
         """Keep volumes below `root`/volumes."""
@@ -84,7 +83,7 @@ class VolumeDirectories:
             fresh = not stage.parent.exists()
             _make(stage.parent, _ABOVE_MODE)
             if fresh:
-                durable.sync_directory(self._directory)
+                sync_directory(self._directory)
             _make(stage, _ABOVE_MODE)
             _make(stage / DATA, _DATA_MODE)
 
@@ -94,7 +93,7 @@ class VolumeDirectories:
             self._write_record(stage, volume)
             _sync_data(stage)
             stage.rename(volume.data.parent)
-            durable.sync_directory(stage.parent)
+            sync_directory(stage.parent)
 
     def fill(self, volume: Volume, stage: Path) -> bool:
         """See `VolumeFiles.fill`. An empty directory gives way to another by rename(2), one with files doesn't."""
@@ -106,7 +105,7 @@ class VolumeDirectories:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                     return False
                 raise
-            durable.sync_directory(volume.data.parent)
+            sync_directory(volume.data.parent)
             return True
 
     def discard(self, stage: Path) -> None:
@@ -130,7 +129,7 @@ class VolumeDirectories:
         with disk_errors.translated("remove volume", self._root):
             path.rename(place)
             if durable:
-                _sync_names(path.parent)
+                sync_directory(path.parent)
         return place
 
     def usage_bytes(self, volume: Volume) -> int:
@@ -160,7 +159,7 @@ class VolumeDirectories:
             "container": volume.container,
             "anonymous": volume.anonymous,
         }
-        durable.write_atomic(path / _RECORD, json.dumps(record).encode())
+        write_atomic(path / _RECORD, json.dumps(record).encode())
 
 
 def _make(path: Path, mode: int) -> None:
@@ -172,10 +171,6 @@ def _sync_data(stage: Path) -> None:
     """Make what was copied into a stage durable; an empty directory is, with the record beside it."""
     if any((stage / DATA).iterdir()):
         sync_file_system(stage)
-        durable.count_sync()
+        count_sync()
     else:
-        durable.sync_directory(stage / DATA)
-
-
-def _sync_names(directory: Path) -> None:
-    durable.sync_directory(directory)
+        sync_directory(stage / DATA)

@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> int:
     order = json.load(sys.stdin.buffer)
     try:
         mounting.enter_private_namespace()
-        mounts = [Mount(each["type"], each["source"], each["target"], tuple(each["options"])) for each in order["mounts"]]
+        mounts = [
+            Mount(each["type"], each["source"], each["target"], tuple(each["options"])) for each in order["mounts"]
+        ]
         mounting.mount_all(mounts, order["point"])
         os.chdir(order["point"])
         sandbox.enter(parent)

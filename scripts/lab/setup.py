@@ -28,7 +28,21 @@ STAMP = VENV / "hythe-setup"
 SOURCES = ("shared", "services", "scripts")
 
 RUN = ("busybox-static", "ca-certificates", "conmon", "containernetworking-plugins", "docker-registry", "runc")
-TEST = ("docker-compose", "e2fsprogs", "iproute2", "iptables", "openssl", "skopeo", "strace", "umoci", "xz-utils")
+TEST = (
+    *(
+        "crun",
+        "docker-compose",
+        "e2fsprogs",
+        "iproute2",
+        "iptables",
+        "openssl",
+        "skopeo",
+        "strace",
+        "umoci",
+        "xz-utils",
+    ),
+    *("golang-github-opencontainers-image-spec-dev", "golang-github-opencontainers-specs-dev"),  # their JSON schemas
+)
 FRESH = ("iproute2", "iptables", "mmdebstrap")
 BENCH_FETCH = ("containerd", "e2fsprogs", "skopeo")
 PURPOSES: dict[str, tuple[str, ...]] = {

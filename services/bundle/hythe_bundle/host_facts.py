@@ -20,6 +20,7 @@ class HostFacts:
         name: its host name.
         architecture: its processor as images name it, e.g. ``amd64``.
         network_files: files of its own that a container on its network shares, as far as they exist.
+        ipc_places: directories in which processes share memory and queues, as far as they exist.
         cgroup_version: 1 also where a second hierarchy is mounted beside it: runtimes then use version 1.
         kernel: version and patch level of the kernel.
         capabilities: those that may be given to a container at all.
@@ -35,6 +36,7 @@ class HostFacts:
     name: str
     architecture: str
     network_files: tuple[str, ...] = ()
+    ipc_places: tuple[str, ...] = ("/dev/shm", "/dev/mqueue")
     cgroup_version: Literal[1, 2] = 1
     kernel: tuple[int, int] = (6, 1)
     capabilities: tuple[str, ...] = capabilities.NAMES

@@ -20,6 +20,7 @@ _RECURSIVE_READ_ONLY = (5, 12)
 """The first kernel with mount_setattr(2), by which what is mounted below a bind becomes read-only, too."""
 
 _QUIET = ("nosuid", "noexec", "nodev")
+_SHM, _QUEUES = "/dev/shm", "/dev/mqueue"
 _TTY_GROUP = 5
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _FLAGS = {
@@ -95,7 +96,7 @@ def make(
         asked[target] = made
     usual = [
         mount
-        for mount in (*_usual(wishes), *_files(bound))
+        for mount in (*_usual(wishes, host), *_files(bound))
         if mount["destination"] not in asked and not ("/dev" in asked and paths.is_below(mount["destination"], "/dev"))
     ]
     return sorted((*usual, *asked.values()), key=lambda mount: mount["destination"].count("/"))
@@ -117,32 +118,47 @@ def image_volumes(wishes: Wishes, config: ImageConfig) -> tuple[str, ...]:
     return tuple(path for path in declared if path not in asked)
 
 
-def _usual(wishes: Wishes) -> list[dict[str, Any]]:
-    shared, privileged = wishes.namespaces, wishes.security.privileged
-    own_ids = bool(shared.user_ids)
-    access = () if privileged else ("ro",)
+def _usual(wishes: Wishes, host: HostFacts) -> list[dict[str, Any]]:
     terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
-    if namespaces.has(namespaces.group_ids(shared), _TTY_GROUP):
+    if namespaces.has(namespaces.group_ids(wishes.namespaces), _TTY_GROUP):
         terminals.append(f"gid={_TTY_GROUP}")
-    made = [
+    return [
         _mount("/proc", "proc", "proc", *_QUIET),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("/dev/pts", "devpts", "devpts", *terminals),
+        *_ipc(wishes, host),
+        *_sys(wishes, host),
     ]
-    if shared.ipc == "host":
-        made += [_mount(path, "bind", path, "rbind", "rprivate", *_QUIET) for path in ("/dev/shm", "/dev/mqueue")]
+
+
+def _ipc(wishes: Wishes, host: HostFacts) -> list[dict[str, Any]]:
+    """Return where processes meet: shared memory and message queues. Those of a shared namespace are the host's own."""
+    shared = wishes.namespaces.ipc == "host"
+    made = []
+    if shared and _SHM in host.ipc_places:
+        made.append(_mount(_SHM, "bind", _SHM, "rbind", "rprivate", *_QUIET))
     else:
-        made += [
-            _mount("/dev/shm", "tmpfs", "shm", *_QUIET, "mode=1777", f"size={wishes.shm_bytes or SHM_BYTES}"),
-            _mount("/dev/mqueue", "mqueue", "mqueue", *_QUIET),
-        ]
-    if own_ids and wishes.network == "host":
-        # A user namespace may mount a sysfs only of a network that it owns.
-        made.append(_mount("/sys", "bind", "/sys", "rbind", "rprivate", *_QUIET, "ro"))
-    else:
-        made.append(_mount("/sys", "sysfs", "sysfs", *_QUIET, *access))
-    made.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *_QUIET, "relatime", *access))
+        size = f"size={wishes.shm_bytes or SHM_BYTES}"
+        made.append(_mount(_SHM, "tmpfs", "shm", *_QUIET, "mode=1777", size))
+    if not (shared and wishes.namespaces.user_ids):
+        made.append(_mount(_QUEUES, "mqueue", "mqueue", *_QUIET))
+    elif _QUEUES in host.ipc_places:  # a user namespace may mount only the queues that it owns
+        made.append(_mount(_QUEUES, "bind", _QUEUES, "rbind", "rprivate", *_QUIET))
     return made
+
+
+def _sys(wishes: Wishes, host: HostFacts) -> list[dict[str, Any]]:
+    access = () if wishes.security.privileged else ("ro",)
+    cgroups = _mount("/sys/fs/cgroup", "cgroup", "cgroup", *_QUIET, "relatime", *access)
+    if wishes.namespaces.user_ids and wishes.network == "host":
+        # A user namespace may mount a sysfs only of a network that it owns.
+        return [_mount("/sys", "bind", "/sys", "rbind", "rprivate", *_QUIET, *_read_only(host)), cgroups]
+    return [_mount("/sys", "sysfs", "sysfs", *_QUIET, *access), cgroups]
+
+
+def _read_only(host: HostFacts) -> tuple[str, ...]:
+    """Return what makes a recursive bind read-only, with all that is mounted below it where the kernel can do that."""
+    return ("ro", "rro") if host.kernel >= _RECURSIVE_READ_ONLY else ("ro",)
 
 
 def _files(bound: Sequence[BoundFile]) -> list[dict[str, Any]]:
@@ -173,9 +189,7 @@ def _asked(wish: MountWish, host: HostFacts, found: Found) -> tuple[str, dict[st
     if wish.propagation:
         options.append(wish.propagation)
     if wish.read_only:
-        options.append("ro")
-        if host.kernel >= _RECURSIVE_READ_ONLY and "bind" not in options:
-            options.append("rro")
+        options += ["ro"] if "bind" in options else _read_only(host)
     return target, _bind(target, wish.source, options)
 
 

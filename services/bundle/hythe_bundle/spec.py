@@ -14,13 +14,13 @@ from typing import Any
 from hythe.errors import InvalidArgument
 from hythe.oci import ImageConfig
 from hythe_bundle import (
-    annotations,
     capabilities,
     command,
     devices,
     hooks,
     mounts,
     namespaces,
+    notes,
     paths,
     process,
     resources,
@@ -87,7 +87,7 @@ def make(request: SpecRequest, host: HostFacts, found: Found) -> dict[str, Any]:
         "process": process.make(wishes, config, request.user, hostname, own, host),
         "root": {"path": "rootfs", "readonly": wishes.read_only},
         "mounts": mounts.make(wishes, request.volumes, request.bound, host, found),
-        "annotations": annotations.make(wishes, config),
+        "annotations": notes.make(wishes, config),
         "linux": {
             "cgroupsPath": _cgroup(request.cgroup_path),
             "resources": {"devices": device_rules} | resources.make(wishes.resources, host, found),

@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hythe_bundle.bundle import Bundle
 from hythe_bundle.wishes import Wishes
 from scripts.lab.images import ImageBuilder, Layer, busybox
-from tests.fixtures.bundles import Rig, mounted
-
-
-class Runc:
-    """runc with a state directory of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def run(self, bundle: Bundle) -> subprocess.CompletedProcess[str]:
-        """Mount the bundle's root file system, run it to its end, and unmount."""
-        with mounted(bundle.mounts, bundle.rootfs):
-            return subprocess.run(
-                ["runc", "--root", str(self._root), "run", "--bundle", str(bundle.path), bundle.path.name],
-                capture_output=True,
-                text=True,
-                timeout=30,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
+from tests.fixtures.bundles import Rig
+from tests.fixtures.runtimes import Runtime, runtime
 
 
 @pytest.fixture
-def runc(tmp_path: Path) -> Iterator[Runc]:
+def runc(tmp_path: Path) -> Iterator[Runtime]:
     """A runc of this test; nothing of it is left at the end."""
-    root = tmp_path / "runc"
-    yield Runc(root)
-    listed = subprocess.run(["runc", "--root", str(root), "list", "-q"], capture_output=True, text=True, check=False)
-    assert listed.stdout.split() == []
-    for path in Path("/sys/fs/cgroup").glob("*/hythe-test"):
-        path.rmdir()
+    with runtime(tmp_path / "runc") as made:
+        yield made
 
 
-async def run(rig: Rig, runc: Runc, image: ImageBuilder, *args: str, wishes: Wishes | None = None) -> str:
+async def run(rig: Rig, runc: Runtime, image: ImageBuilder, *args: str, wishes: Wishes | None = None) -> str:
     """Run `args` in `image` and return what it prints."""
     target = rig.blobs.add(image.build())
     request = rig.request(target, replace(wishes or Wishes(), args=args))
@@ -55,12 +31,12 @@ async def run(rig: Rig, runc: Runc, image: ImageBuilder, *args: str, wishes: Wis
     return done.stdout
 
 
-async def test_busybox_says_hello(rig: Rig, runc: Runc) -> None:
+async def test_busybox_says_hello(rig: Rig, runc: Runtime) -> None:
     """From layers to output: unpacked, prepared, mounted, run by runc."""
     assert await run(rig, runc, busybox(), "echo", "hello") == "hello\n"
 
 
-async def test_image_decides_what_the_request_leaves_open(rig: Rig, runc: Runc) -> None:
+async def test_image_decides_what_the_request_leaves_open(rig: Rig, runc: Runtime) -> None:
     """Entry point, environment, directory and user come from the image, groups from its /etc/group."""
     image = busybox().config(
         Entrypoint=["/bin/sh", "-c"],
@@ -75,7 +51,7 @@ async def test_image_decides_what_the_request_leaves_open(rig: Rig, runc: Runc) 
     assert out == ["/made/by/runc", "7", "8", "8 9", f"of the image {name}", name] and len(name) == 12
 
 
-async def test_container_is_confined(rig: Rig, runc: Runc) -> None:
+async def test_container_is_confined(rig: Rig, runc: Runtime) -> None:
     """Few capabilities, none to inherit, a filter on, no new devices, masked and read-only paths, a network of its own."""
     script = """
         grep -E 'Cap(Inh|Prm|Bnd|Amb)|Seccomp:|NoNewPrivs' /proc/self/status
@@ -103,7 +79,7 @@ async def test_container_is_confined(rig: Rig, runc: Runc) -> None:
     assert out[15:] == ["/"]
 
 
-async def test_wishes_are_fulfilled(rig: Rig, runc: Runc) -> None:
+async def test_wishes_are_fulfilled(rig: Rig, runc: Runtime) -> None:
     """User, host name, environment and directory of the request are what the process has; the root can be read-only."""
     wishes = Wishes(user="5:6", hostname="web", env=("A=1",), cwd="/tmp", read_only=True)
     script = "id -u; id -G; hostname; echo $A; pwd; touch /tmp/x 2>&1; cat /etc/hosts /etc/hostname"
@@ -117,7 +93,7 @@ def network_of_this_machine() -> tuple[list[str], str]:
     return sorted(path.name for path in Path("/sys/class/net").iterdir()), Path("/etc/hosts").read_text()
 
 
-async def test_host_network_is_the_hosts(rig: Rig, runc: Runc) -> None:
+async def test_host_network_is_the_hosts(rig: Rig, runc: Runtime) -> None:
     """On the host's network the container sees its interfaces, addresses and resolver, and can't change their files."""
     script = "ls /sys/class/net | sort; echo x >> /etc/hosts; cat /etc/hosts; hostname"
     wishes = Wishes(network="host")
@@ -127,14 +103,14 @@ async def test_host_network_is_the_hosts(rig: Rig, runc: Runc) -> None:
     assert hosts in out and out.endswith(f"{os.uname().nodename}\n")
 
 
-async def test_two_containers_of_one_image_share_no_write(rig: Rig, runc: Runc) -> None:
+async def test_two_containers_of_one_image_share_no_write(rig: Rig, runc: Runtime) -> None:
     """What one writes, the other doesn't see; the image stays as it was."""
     script = "cat /etc/x 2>/dev/null; echo written > /etc/x; rm /bin/busybox; echo done"
     for _ in range(2):
         assert await run(rig, runc, busybox(), "sh", "-c", script) == "done\n"
 
 
-async def test_command_that_is_missing_is_the_runtimes_to_say(rig: Rig, runc: Runc) -> None:
+async def test_command_that_is_missing_is_the_runtimes_to_say(rig: Rig, runc: Runtime) -> None:
     """A command that the image doesn't have gets a bundle; runc says what is wrong."""
     target = rig.blobs.add(busybox().build())
     bundle = await rig.bundles.prepare(rig.request(target, Wishes(args=("nope",))), rig.reports.append)

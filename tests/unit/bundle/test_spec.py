@@ -10,26 +10,8 @@ from typing import Any
 import pytest
 
 from hythe.errors import InvalidArgument, Unimplemented
-from hythe.oci import parse_config
-from hythe_bundle import capabilities, seccomp, spec
-from hythe_bundle.host_facts import Found, HostFacts
-from hythe_bundle.mounts import BoundFile
-from hythe_bundle.spec import SpecRequest
-from hythe_bundle.users import User
-from hythe_bundle.wishes import Wishes
-from scripts.lab.images import ImageBuilder
-
-ID = "0123456789abcdef" * 2
-HOST = HostFacts("big", "amd64")
-
-
-def make(cgroup_path: str = "hythe/h/ctr/x", with_32_bit: bool = False, **wishes: Any) -> dict[str, Any]:
-    """Return the spec of a container with these wishes."""
-    config = parse_config(ImageBuilder().config(Cmd=["sh"], Labels={"io.containerd.x": "y"}).build().config.data)
-    bound = [BoundFile("/etc/hosts", "/b/hosts", read_only=True)]
-    user = User(1000, 1001, (1001, 5))
-    request = SpecRequest(ID, Wishes(**wishes), config, user, cgroup_path, bound, with_32_bit=with_32_bit)
-    return spec.make(request, HOST, Found())
+from hythe_bundle import capabilities, seccomp
+from tests.fixtures.specs import make
 
 
 def test_container_has_few_capabilities_and_none_to_inherit() -> None:

@@ -11,6 +11,7 @@ import re
 import resource
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from hythe_bundle import capabilities, rlimits
 from hythe_bundle.host_facts import Device, HostFacts, Source
 
 _NETWORK_FILES = ("/etc/hosts", "/etc/resolv.conf")
+_IPC_PLACES = ("/dev/shm", "/dev/mqueue")
 _APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
 _CGROUPS = "/sys/fs/cgroup"
 _LOCKS = 10
@@ -34,25 +36,27 @@ class LocalHost:
         """Read what is fixed; `platform` is this host's."""
         status = Path("/proc/self/status").read_text()
         version = _cgroup_version()
-        self._fixed = {
-            "architecture": platform.architecture,
-            "cgroup_version": version,
-            "kernel": _kernel(os.uname().release),
-            "capabilities": _capabilities(status, "CapBnd"),
-            "limits": _limits(),
-            "may_raise_limits": "CAP_SYS_RESOURCE" in _capabilities(status, "CapEff"),
-            "most_open_files": int(Path("/proc/sys/fs/nr_open").read_text()),
-            "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
-            "cpus": _cpus(Path("/sys/devices/system/cpu/online").read_text()),
-            "swap_limits": version == 2 or Path(_CGROUPS, "memory/memory.memsw.limit_in_bytes").exists(),
-        }
+        self._fixed = HostFacts(
+            name=os.uname().nodename,
+            architecture=platform.architecture,
+            cgroup_version=version,
+            kernel=_kernel(os.uname().release),
+            capabilities=_capabilities(status, "CapBnd"),
+            limits=_limits(),
+            may_raise_limits="CAP_SYS_RESOURCE" in _capabilities(status, "CapEff"),
+            most_open_files=int(Path("/proc/sys/fs/nr_open").read_text()),
+            oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
+            cpus=_cpus(Path("/sys/devices/system/cpu/online").read_text()),
+            swap_limits=version == 2 or Path(_CGROUPS, "memory/memory.memsw.limit_in_bytes").exists(),
+        )
         self._apparmor = _APPARMOR.exists()
 
     def facts(self) -> HostFacts:
         """See `Host.facts`."""
         files = tuple(path for path in _NETWORK_FILES if Path(path).is_file())
         profiles = _profiles(_APPARMOR.read_text()) if self._apparmor else None
-        return HostFacts(name=os.uname().nodename, network_files=files, apparmor=profiles, **self._fixed)
+        places = tuple(path for path in _IPC_PLACES if Path(path).is_dir())
+        return replace(self._fixed, name=os.uname().nodename, network_files=files, ipc_places=places, apparmor=profiles)
 
     def devices(self, path: str) -> tuple[Device, ...]:
         """See `Host.devices`."""

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+GRACE_S = 1.0
 _STEP = "make volume"
 
 
@@ -52,6 +53,7 @@ class Volumes:
         self._used: dict[str, set[Key]] = {}
         self._made: dict[str, set[Key]] = {}
         self._locks: dict[Key, tuple[asyncio.Lock, int]] = {}
+        self._departures: set[asyncio.Future[None]] = set()
         self._removals: set[asyncio.Task[None]] = set()
 
     async def recover(self, used: Iterable[tuple[str, str, Sequence[str]]]) -> None:
@@ -159,13 +161,14 @@ class Volumes:
             return volume
 
     async def remove(self, namespace: str, name: str) -> None:
-        """Remove a volume; it is gone for good when this returns.
+        """Remove a volume; it is gone for good when this returns. A container that is just being removed is waited for.
 
         Raises:
             NotFound: there is none of that name.
             FailedPrecondition: a container uses it.
         """
         key = (namespace, name)
+        await self._unused(key)
         async with self._lock(key):
             volume = self.find(namespace, name)
             if users := self.users(volume):
@@ -269,6 +272,23 @@ class Volumes:
         users.discard(container_id)
         if not users:
             self._users.pop(key, None)
+        for change in self._departures:
+            if not change.done():
+                change.set_result(None)
+
+    async def _unused(self, key: Key) -> None:
+        """Wait until no container uses a volume, or for a second: clean-up goes on after `hythe run --rm` has ended."""
+        try:
+            async with asyncio.timeout(GRACE_S):
+                while key in self._users:
+                    change = asyncio.get_running_loop().create_future()
+                    self._departures.add(change)
+                    try:
+                        await change
+                    finally:
+                        self._departures.discard(change)
+        except TimeoutError:
+            pass
 
     @asynccontextmanager
     async def _lock(self, key: Key) -> AsyncIterator[None]:

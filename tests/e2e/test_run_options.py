@@ -12,9 +12,9 @@ import pytest
 
 from scripts.lab.images import Layer, machine_architecture
 from scripts.lab.images import busybox as busybox_image
+from scripts.lab.registry import Registry
 from scripts.lab.stack import Completed, Stack
 from tests.e2e.test_run import assert_nothing_of_containers
-from tests.fixtures.servers import Registry
 from tests.fixtures.waiting import eventually
 
 
@@ -41,7 +41,7 @@ def declared(registry: Registry) -> str:
     layer = (
         Layer().directory("srv/data", mode=0o750, uid=1000, gid=1001).file("srv/data/seed", b"1", uid=1000, gid=1001)
     )
-    volumes = {"/srv/data": {}, "/cache": {}}
+    volumes: dict[str, object] = {"/srv/data": {}, "/cache": {}}
     return registry.push(busybox_image().layer(layer).config(Volumes=volumes).build(), "declared:1")
 
 
@@ -308,6 +308,15 @@ def test_bad_value_leaves_nothing(stack: Stack, busybox: str, words: tuple[str, 
     done = run(stack, *words, busybox, "true", code=125)
     assert named in done.stderr
     eventually(lambda: not stack.hythe("volume", "ls", "-q").stdout)
+
+
+def test_volume_at_a_link_of_the_image_stays_in_the_container(stack: Stack, registry: Registry, tmp_path: Path) -> None:
+    """A declared volume whose place is a link to a directory of the host neither copies from there nor is mounted there."""
+    (tmp_path / "secret").write_text("x")
+    layer = Layer().symlink("evil", f"../../../../{tmp_path}")
+    reference = registry.push(busybox_image().layer(layer).config(Volumes={"/evil": {}}).build(), "linked:1")
+    done = run(stack, reference, "sh", "-c", "ls /evil; echo y >/evil/written; cat /evil/written")
+    assert done.stdout == "y\n" and [path.name for path in tmp_path.iterdir()] == ["secret"]
 
 
 def test_hostile_volume_of_an_image_is_refused(stack: Stack, registry: Registry) -> None:

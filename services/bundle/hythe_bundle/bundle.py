@@ -270,7 +270,8 @@ class Bundles:
         of_image = mounts.image_volumes(wanted.wishes, image.config)
         if not volumes and not of_image:
             return ()
-        return await self._volumes.resolve(wanted.namespace, wanted.id, image.chain_id, volumes, of_image)
+        shared = wanted.wishes.namespaces
+        return await self._volumes.resolve(wanted.namespace, wanted.id, image.chain_id, volumes, of_image, shared)
 
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
         with tracing.span("write bundle"):

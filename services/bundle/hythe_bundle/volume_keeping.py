@@ -21,8 +21,9 @@ from hythe.ports.snapshots import Snapshotter
 from hythe_bundle.unpacker import Room
 from hythe_bundle.volume_names import Key, Volume, VolumeWish, check_name, named
 from hythe_bundle.volume_ports import Copier, VolumeFiles
+from hythe_bundle.volume_users import VolumeUsers, who
 from hythe_bundle.volumes import ResolvedMount
-from hythe_bundle.wishes import MountWish
+from hythe_bundle.wishes import MountWish, NamespaceWishes
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +37,31 @@ class Volumes:
     """The volumes of this host; keeps the promise of `hythe_bundle.volumes.VolumePlaces`."""
 
     def __init__(
-        self, files: VolumeFiles, copier: Copier, snapshots: Snapshotter, room: Room, *, records_lost: bool
+        self,
+        files: VolumeFiles,
+        copier: Copier,
+        snapshots: Snapshotter,
+        room: Room,
+        *,
+        records_lost: bool,
+        grace_s: float = GRACE_S,
     ) -> None:
         """Keep volumes in `files`; call `recover` before anything else.
 
         Args:
             records_lost: the records of bundles are new: that a container isn't in them says nothing.
+            grace_s: how long a removal waits for containers to go.
         """
+        self._grace_s = grace_s
         self._files = files
         self._copier = copier
         self._snapshots = snapshots
         self._room = room
         self._records_lost = records_lost
         self._known: dict[Key, Volume] = {}
-        self._users: dict[Key, set[str]] = {}
-        self._used: dict[str, set[Key]] = {}
+        self._users = VolumeUsers()
         self._made: dict[str, set[Key]] = {}
         self._locks: dict[Key, tuple[asyncio.Lock, int]] = {}
-        self._departures: set[asyncio.Future[None]] = set()
         self._removals: set[asyncio.Task[None]] = set()
 
     async def recover(self, used: Iterable[tuple[str, str, Sequence[str]]]) -> None:
@@ -61,9 +69,9 @@ class Volumes:
         self._known = {volume.key: volume for volume in await asyncio.to_thread(self._files.walk)}
         for container_id, namespace, names in used:
             for name in names:
-                self._use(container_id, (namespace, name))
+                self._users.add(container_id, (namespace, name))
         for volume in list(self._known.values()):
-            if not volume.container or self._users.get(volume.key):
+            if not volume.container or self._users.of(volume.key):
                 continue
             if self._records_lost:
                 kept = volume.kept()
@@ -80,35 +88,39 @@ class Volumes:
             await asyncio.wait(self._removals)
 
     async def resolve(
-        self, namespace: str, container_id: str, chain_id: str, wanted: Sequence[MountWish], of_image: Sequence[str]
+        self,
+        namespace: str,
+        container_id: str,
+        chain_id: str,
+        wanted: Sequence[MountWish],
+        of_image: Sequence[str],
+        namespaces: NamespaceWishes,
     ) -> tuple[ResolvedMount, ...]:
         """See `VolumePlaces.resolve`. What it made is gone when it fails.
 
         Raises:
             InvalidArgument: the image has something else than a directory where a volume begins with its content.
         """
-        wishes = named(container_id, wanted, of_image)
-        if not wishes:
-            return ()
+        wishes = named(container_id, chain_id, wanted, of_image, namespaces)
         with tracing.span("resolve volumes"):
             try:
-                return tuple([await self._mount(namespace, container_id, chain_id, wish) for wish in wishes])
+                return tuple([await self._mount(namespace, container_id, wish) for wish in wishes])
             except BaseException:
                 await asyncio.shield(self.abandon(container_id))
                 raise
 
     def names_of(self, container_id: str) -> list[str]:
         """See `VolumePlaces.names_of`."""
-        return sorted(name for _, name in self._used.get(container_id, ()))
+        return [name for _, name in self._users.used_by(container_id)]
 
     async def release(self, container_id: str) -> None:
         """See `VolumePlaces.release`."""
         self._made.pop(container_id, None)
-        for key in self._used.pop(container_id, ()):
+        for key in self._users.used_by(container_id):
             async with self._lock(key):
-                self._leave(container_id, key)
+                self._users.leave(container_id, key)
                 volume = self._known.get(key)
-                if volume is not None and volume.container and key not in self._users:
+                if volume is not None and volume.container and not self._users.of(key):
                     await self._retire(volume, durable=False)
 
     async def abandon(self, container_id: str) -> None:
@@ -118,7 +130,7 @@ class Volumes:
         for key in made:
             async with self._lock(key):
                 volume = self._known.get(key)
-                if volume is not None and key not in self._users:
+                if volume is not None and not self._users.of(key):
                     await self._retire(volume, durable=False)
 
     def all_of(self, namespace: str) -> list[Volume]:
@@ -144,7 +156,7 @@ class Volumes:
 
     def users(self, volume: Volume) -> list[str]:
         """Return the ids of the containers that use a volume."""
-        return sorted(self._users.get(volume.key, ()))
+        return self._users.of(volume.key)
 
     async def create(self, namespace: str, name: str, labels: Mapping[str, str]) -> Volume:
         """Return the volume of that name, made if it isn't there; an empty name gets a random one.
@@ -157,23 +169,25 @@ class Volumes:
         async with self._lock(key):
             volume = self._known.get(key)
             if volume is None:
-                volume = await self._make(self._new(key, labels, anonymous=not name), _nothing)
+                volume = await self._make(self._new(key, labels, anonymous=not name), None)
             return volume
 
     async def remove(self, namespace: str, name: str) -> None:
-        """Remove a volume; it is gone for good when this returns. A container that is just being removed is waited for.
+        """Remove a volume; it is gone for good when this returns.
+
+        A container that is just being removed is waited for: that goes on after `hythe run --rm` has ended.
 
         Raises:
             NotFound: there is none of that name.
             FailedPrecondition: a container uses it.
         """
         key = (namespace, name)
-        await self._unused(key)
+        await self._users.wait_for_none(key, self._grace_s)
         async with self._lock(key):
             volume = self.find(namespace, name)
             if users := self.users(volume):
                 raise FailedPrecondition(
-                    f"remove volume {name}: {_containers(users)}",
+                    f"remove volume {name}: {who(users)}",
                     details={"kind": "volume"},
                     next_step="remove the container first",
                 )
@@ -184,7 +198,7 @@ class Volumes:
         names, reclaimed_bytes = [], 0
         for volume in self.all_of(namespace):
             async with self._lock(volume.key):
-                if volume.key in self._users or volume.key not in self._known or not wanted(volume):
+                if self._users.of(volume.key) or volume.key not in self._known or not wanted(volume):
                     continue
                 size = await asyncio.to_thread(self._files.usage_bytes, volume)
                 if not dry_run:
@@ -193,34 +207,28 @@ class Volumes:
             reclaimed_bytes += size
         return names, reclaimed_bytes
 
-    async def _mount(self, namespace: str, container_id: str, chain_id: str, wish: VolumeWish) -> ResolvedMount:
+    async def _mount(self, namespace: str, container_id: str, wish: VolumeWish) -> ResolvedMount:
         key, mount = (namespace, wish.name), wish.mount
-
-        async def copy(stage: Path) -> None:
-            if chain_id and not mount.no_copy:
-                await self._copier.copy(wish.name, await self._snapshots.look(chain_id), mount.target, stage)
-
         async with self._lock(key):
-            self._use(container_id, key)
+            self._users.add(container_id, key)
             volume = self._known.get(key)
             if volume is None:
                 container = container_id if wish.own else ""
-                volume = await self._make(self._new(key, {}, container=container, anonymous=wish.own), copy)
+                volume = await self._make(self._new(key, {}, container=container, anonymous=wish.own), wish)
                 self._made.setdefault(container_id, set()).add(key)
-            elif chain_id and not mount.no_copy and self._users[key] == {container_id}:
-                await self._fill(volume, copy)
+            elif wish.chain_id and self._users.of(key) == [container_id]:
+                await self._fill(volume, wish)
         options = ("ro" if mount.read_only else "rw", *filter(None, (mount.propagation,)), *mount.options)
         return ResolvedMount("bind", str(volume.data), mount.target, options)
 
     def _new(self, key: Key, labels: Mapping[str, str], *, container: str = "", anonymous: bool) -> Volume:
         return Volume(*key, self._files.data(*key), now_rfc3339(), dict(labels), container, anonymous)
 
-    async def _make(self, wanted: Volume, copy: Callable[[Path], Awaitable[None]]) -> Volume:
+    async def _make(self, wanted: Volume, wish: VolumeWish | None) -> Volume:
         self._room.check(_STEP)
         stage = self._files.new_stage(wanted.namespace)
         try:
-            await _to_its_end(asyncio.to_thread(self._files.make_stage, stage))
-            await copy(stage)
+            await self._stage(stage, wish)
             failpoints.reach("bundle.volume.staged")
             await _to_its_end(self._commit(stage, wanted))
         except BaseException:
@@ -229,19 +237,26 @@ class Volumes:
         failpoints.reach("bundle.volume.made")
         return wanted
 
+    async def _stage(self, stage: Path, wish: VolumeWish | None) -> bool:
+        """Make the data that a volume begins with: what the image has at its place, or nothing; tell whether it has any."""
+        await _to_its_end(asyncio.to_thread(self._files.make_stage, stage, wish.root if wish else (0, 0)))
+        if wish is None or not wish.chain_id:
+            return False
+        mounts = await self._snapshots.look(wish.chain_id)
+        return await self._copier.copy(wish.name, mounts, wish.mount.target, stage, wish.users, wish.groups)
+
     async def _commit(self, stage: Path, wanted: Volume) -> None:
         await asyncio.to_thread(self._files.commit, stage, wanted)
         self._known[wanted.key] = wanted
 
-    async def _fill(self, volume: Volume, copy: Callable[[Path], Awaitable[None]]) -> None:
+    async def _fill(self, volume: Volume, wish: VolumeWish) -> None:
         """Begin a volume that has no files, and that nobody else uses, with what the image has."""
         if not await asyncio.to_thread(self._files.is_empty, volume):
             return
         stage = self._files.new_stage(volume.namespace)
         try:
-            await _to_its_end(asyncio.to_thread(self._files.make_stage, stage))
-            await copy(stage)
-            await _to_its_end(asyncio.to_thread(self._files.fill, volume, stage))
+            if await self._stage(stage, wish):
+                await _to_its_end(asyncio.to_thread(self._files.fill, volume, stage))
         finally:
             await _to_its_end(asyncio.to_thread(self._files.discard, stage))
 
@@ -263,33 +278,6 @@ class Volumes:
         except OSError as error:
             log.warning("files of a removed volume could not be removed: %s", error, extra={"at": str(place)})
 
-    def _use(self, container_id: str, key: Key) -> None:
-        self._users.setdefault(key, set()).add(container_id)
-        self._used.setdefault(container_id, set()).add(key)
-
-    def _leave(self, container_id: str, key: Key) -> None:
-        users = self._users.get(key, set())
-        users.discard(container_id)
-        if not users:
-            self._users.pop(key, None)
-        for change in self._departures:
-            if not change.done():
-                change.set_result(None)
-
-    async def _unused(self, key: Key) -> None:
-        """Wait until no container uses a volume, or for a second: clean-up goes on after `hythe run --rm` has ended."""
-        try:
-            async with asyncio.timeout(GRACE_S):
-                while key in self._users:
-                    change = asyncio.get_running_loop().create_future()
-                    self._departures.add(change)
-                    try:
-                        await change
-                    finally:
-                        self._departures.discard(change)
-        except TimeoutError:
-            pass
-
     @asynccontextmanager
     async def _lock(self, key: Key) -> AsyncIterator[None]:
         """Let one at a time make, fill or remove the volume `key`."""
@@ -302,15 +290,6 @@ class Volumes:
             lock, count = self._locks.pop(key)
             if count > 1:
                 self._locks[key] = (lock, count - 1)
-
-
-async def _nothing(stage: Path) -> None:
-    """Leave a new volume empty."""
-
-
-def _containers(ids: Sequence[str]) -> str:
-    shown = ", ".join(container_id[:12] for container_id in ids[:3])
-    return f"container {shown} uses it" if len(ids) == 1 else f"{len(ids)} containers use it, {shown} among them"
 
 
 async def _to_its_end(work: Awaitable[T]) -> T:

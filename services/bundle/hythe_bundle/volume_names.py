@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hythe.errors import InvalidArgument, ResourceExhausted
-from hythe_bundle.wishes import MountWish
+from hythe_bundle import namespaces
+from hythe_bundle.wishes import IdRange, MountWish, NamespaceWishes
 
 MAX_NAME_LENGTH = 200
 MOST_OF_A_CONTAINER = 512
@@ -56,11 +57,21 @@ class VolumeWish:
 
     Attributes:
         own: it is made for this container and goes with it.
+        chain_id: top snapshot of the image whose files it begins with; empty for none.
+        users: how the container's users are mapped to the host's; empty if they are the same. `groups` likewise.
     """
 
     name: str
     own: bool
     mount: MountWish
+    chain_id: str = ""
+    users: tuple[IdRange, ...] = ()
+    groups: tuple[IdRange, ...] = ()
+
+    @property
+    def root(self) -> tuple[int, int]:
+        """The host's ids for user and group 0 of the container."""
+        return _root(self.users), _root(self.groups)
 
 
 def check_name(name: str) -> str:
@@ -83,7 +94,13 @@ def own_name(container_id: str, target: str) -> str:
     return hashlib.sha256(f"{container_id}\0{target}".encode(errors="surrogateescape")).hexdigest()
 
 
-def named(container_id: str, wanted: Sequence[MountWish], of_image: Sequence[str]) -> list[VolumeWish]:
+def _root(ranges: Sequence[IdRange]) -> int:
+    return next((each.host_id for each in ranges if each.container_id == 0), 0)
+
+
+def named(
+    container_id: str, chain_id: str, wanted: Sequence[MountWish], of_image: Sequence[str], shared: NamespaceWishes
+) -> list[VolumeWish]:
     """Return the volumes that a container asks for and those that its image declares, each with its name.
 
     Raises:
@@ -96,10 +113,16 @@ def named(container_id: str, wanted: Sequence[MountWish], of_image: Sequence[str
             f"make volumes: {len(every)} are asked for or declared by the image, {MOST_OF_A_CONTAINER} is the most",
             outcome="not started",
         )
+    users, groups = shared.user_ids, namespaces.group_ids(shared)
     return [
-        VolumeWish(check_name(wish.source), False, wish)
-        if wish.source
-        else VolumeWish(own_name(container_id, wish.target), True, wish)
+        VolumeWish(
+            check_name(wish.source) if wish.source else own_name(container_id, wish.target),
+            not wish.source,
+            wish,
+            "" if wish.no_copy else chain_id,
+            users,
+            groups,
+        )
         for wish in every
     ]
 

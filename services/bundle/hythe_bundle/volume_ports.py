@@ -8,6 +8,7 @@ from typing import Protocol
 
 from hythe.ports.snapshots import Mount
 from hythe_bundle.volume_names import Volume
+from hythe_bundle.wishes import IdRange
 
 
 class VolumeFiles(Protocol):
@@ -29,8 +30,8 @@ class VolumeFiles(Protocol):
     def new_stage(self, namespace: str) -> Path:
         """Return a path, never used again, for a volume that is still being made; nothing is there."""
 
-    def make_stage(self, stage: Path) -> None:
-        """Make the place at `stage`, with an empty directory of data in it."""
+    def make_stage(self, stage: Path, owner: tuple[int, int]) -> None:
+        """Make the place at `stage`, with an empty directory of data in it that is `owner`'s: user and group."""
 
     def commit(self, stage: Path, volume: Volume) -> None:
         """Make what is at `stage` the volume; data and record survive power loss when this returns."""
@@ -57,14 +58,27 @@ class VolumeFiles(Protocol):
 class Copier(Protocol):
     """Copies what strangers put into an image."""
 
-    async def copy(self, name: str, mounts: Sequence[Mount], target: str, stage: Path) -> None:
+    async def copy(
+        self,
+        name: str,
+        mounts: Sequence[Mount],
+        target: str,
+        stage: Path,
+        users: Sequence[IdRange],
+        groups: Sequence[IdRange],
+    ) -> bool:
         """Fill the data at `stage` with what shows at `target` in the file system that `mounts` make, links resolved in it.
 
-        Owners, modes, times, links and extended attributes are kept, those of the directory itself as well. Nothing
-        happens where nothing is. Cancelling stops it at once.
+        Owners, modes, times, links and extended attributes are kept, those of the directory itself as well.
+        Cancelling stops it at once.
 
         Args:
             name: what messages call the volume.
+            users: how the container's users are mapped to the host's, whose files then are owned accordingly; empty if they
+                are the same. `groups` likewise.
+
+        Returns:
+            False where nothing is, and nothing happened.
 
         Raises:
             InvalidArgument: it is no directory.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from hythe_bundle.wishes import MountWish
+from hythe_bundle.wishes import MountWish, NamespaceWishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class VolumePlaces(Protocol):
         chain_id: str,
         wanted: Sequence[MountWish],
         of_image: Sequence[str],
+        namespaces: NamespaceWishes,
     ) -> tuple[ResolvedMount, ...]:
         """Return a mount for each volume, made if it isn't there; repeating it answers the same.
 
@@ -43,6 +44,7 @@ class VolumePlaces(Protocol):
             wanted: the request's mounts of type ``volume``.
             of_image: normalised paths that the image declares as volumes and the request mounts nothing at. A stranger
                 chose them.
+            namespaces: the container's; where it has users of its own, what is made for it belongs to them.
 
         Raises:
             InvalidArgument: a name breaks its rule, or there is no such volume and it may not be made.

@@ -17,7 +17,7 @@ from hythe.errors import FailedPrecondition, HytheError, InvalidArgument, NotFou
 from hythe.identifiers import new_id
 from hythe_bundle.adapters import host
 from hythe_bundle.volume_names import Volume
-from hythe_bundle.wishes import MountWish, Wishes
+from hythe_bundle.wishes import IdRange, MountWish, NamespaceWishes, Wishes
 from scripts.lab.images import ImageBuilder, Layer
 from tests.fakes.registry import FakeRegistry
 from tests.fixtures.bundles import Rig
@@ -36,6 +36,8 @@ from tests.integration.distribution.processes import ServiceProcess, connect
 __all__ = ["bundle", "distribution", "secured"]
 
 DATA = MountWish("volume", "/data", "data")
+PLAIN = NamespaceWishes()
+OWN = MountWish("volume", "/own")
 
 
 class Site:
@@ -49,10 +51,18 @@ class Site:
         """Where the volumes of the namespace lie."""
         return self.rig.root / "volumes" / "default"
 
-    async def container(self, image: ImageBuilder, *wishes: MountWish, container_id: str = "") -> str:
+    async def container(
+        self,
+        image: ImageBuilder,
+        *wishes: MountWish,
+        container_id: str = "",
+        namespaces: NamespaceWishes = PLAIN,
+    ) -> str:
         """Prepare a bundle with mounts of an image, and return the container's id."""
         made = image.build()
-        wanted = self.rig.request(self.rig.blobs.add(made), Wishes(args=("sh",), mounts=wishes), container_id)
+        wanted = self.rig.request(
+            self.rig.blobs.add(made), Wishes(args=("sh",), mounts=wishes, namespaces=namespaces), container_id
+        )
         await self.rig.bundles.prepare(wanted, self.rig.reports.append)
         return wanted.id
 
@@ -91,7 +101,7 @@ def image(*layers: Layer, **config: object) -> ImageBuilder:
 
 def facts(top: Path) -> dict[str, tuple[object, ...]]:
     """Return what is known of everything below `top`, and of itself."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in (top, *sorted(top.rglob("*"))):
         known = path.lstat()
         kind = stat.S_IFMT(known.st_mode)
@@ -204,6 +214,26 @@ async def test_volume_with_files_is_left_as_it_is(site: Site) -> None:
     assert facts(site.data()).keys() == {".", "a"} and (site.data() / "a").read_text() == "mine"
 
 
+async def test_empty_volume_keeps_its_owner_where_the_image_has_nothing(site: Site) -> None:
+    """A directory that somebody was given stays his, though nothing is in it yet."""
+    await site.release(await site.container(image(), DATA))
+    os.chown(site.data(), 7, 8)
+    await site.container(image(), DATA)
+    assert facts(site.data())["."][:3] == ("drwxr-xr-x", 7, 8)
+
+
+async def test_volume_of_a_container_with_users_of_its_own_belongs_to_them(site: Site) -> None:
+    """The host's ids of what is copied are those that the image's are mapped to; an empty volume is the container's root's."""
+    full = image(
+        Layer().directory("data", uid=7, gid=8).file("data/a", uid=0, gid=9).symlink("data/b", "a", uid=70_000)
+    )
+    shared = NamespaceWishes(user_ids=(IdRange(0, 100_000, 65_536),), group_ids=(IdRange(0, 200_000, 65_536),))
+    await site.container(full, DATA, MountWish("volume", "/none", "empty"), namespaces=shared)
+    found = facts(site.data())
+    assert [found[name][1:3] for name in (".", "a", "b")] == [(100_007, 200_008), (100_000, 200_009), (70_000, 200_000)]
+    assert facts(site.data("empty"))["."][1:3] == (100_000, 200_000)
+
+
 async def test_empty_volume_that_another_container_uses_is_left_alone(site: Site) -> None:
     """Nothing is put under the hands of a container that has the volume already."""
     await site.container(image(), DATA)
@@ -250,10 +280,21 @@ async def test_used_volume_is_not_removed(site: Site) -> None:
         await site.rig.volumes.remove("default", "data")
 
 
+async def test_removal_waits_a_moment_for_a_container_that_goes(site: Site) -> None:
+    """`hythe run --rm` is answered before all is cleared away; `hythe volume rm` right after it succeeds."""
+    site.rig.volumes._grace_s = 10
+    container = await site.container(image(), DATA)
+    waiting = asyncio.create_task(site.rig.volumes.remove("default", "data"))
+    await asyncio.sleep(0)
+    await site.release(container)
+    await waiting
+    assert await site.names() == []
+
+
 async def test_volumes_of_a_container_go_with_it(site: Site) -> None:
     """`-v /dst` and the image's VOLUME make volumes of the container's own; a named one at the same place wins and stays."""
     declared = image(Layer().file("var/lib/db/x"), Volumes={"/var/lib/db/": {}, "/data": {}, "//cache/./a": {}})
-    wishes = (DATA, MountWish("volume", "/own"), MountWish("tmpfs", "/cache/a"))
+    wishes = (DATA, OWN, MountWish("tmpfs", "/cache/a"))
     containers = [await site.container(declared, *wishes) for _ in range(2)]
     names = await site.names()
     assert len(names) == 5 and "data" in names
@@ -268,7 +309,7 @@ async def test_volumes_of_a_container_go_with_it(site: Site) -> None:
 
 async def test_own_volume_that_another_uses_goes_with_the_last(site: Site) -> None:
     """A second container may mount an anonymous volume by its name; then that one keeps it alive."""
-    first = await site.container(image(), MountWish("volume", "/own"))
+    first = await site.container(image(), OWN)
     (name,) = await site.names()
     second = await site.container(image(), MountWish("volume", "/theirs", name))
     await site.release(first)
@@ -317,7 +358,7 @@ async def test_failed_prepare_leaves_no_volume(site: Site, wishes: tuple[MountWi
     await site.rig.volumes.create("default", "there", {})
     there = MountWish("volume", "/there", "there")
     with pytest.raises(HytheError):
-        await site.container(image(Layer().file("file")), DATA, MountWish("volume", "/own"), there, *wishes)
+        await site.container(image(Layer().file("file")), DATA, OWN, there, *wishes)
     assert await site.names() == ["there"]
     await site.rig.volumes.remove("default", "there")
 
@@ -327,7 +368,7 @@ async def test_cancelled_prepare_leaves_no_volume(site: Site) -> None:
     full = image(Layer().file("data/a", os.urandom(8 << 20)))
     await site.container(full)
     for turns in (1, 4, 16, 64):
-        waiting = asyncio.create_task(site.container(full, DATA, MountWish("volume", "/own")))
+        waiting = asyncio.create_task(site.container(full, DATA, OWN))
         for _ in range(turns):
             await asyncio.sleep(0)
         waiting.cancel()
@@ -351,7 +392,7 @@ async def restarted(site: Site, *, lose_records: bool = False) -> Site:
 
 async def test_volumes_are_the_same_after_a_restart(site: Site) -> None:
     """Names, labels, data and users are known again; what was half made or half removed is gone."""
-    container = await site.container(image(), DATA, MountWish("volume", "/own"))
+    container = await site.container(image(), DATA, OWN)
     made = await site.rig.volumes.create("default", "labelled", {"a": "1", "b": ""})
     before = site.rig.volumes.all_of("default")
     for left in (".new-0123", ".removed-4567"):
@@ -367,14 +408,14 @@ async def test_volumes_are_the_same_after_a_restart(site: Site) -> None:
 
 async def test_own_volume_without_its_bundle_is_removed_at_start(site: Site) -> None:
     """A kill between volume and bundle leaves no volume; one that was named stays."""
-    await site.rig.volumes.resolve("default", new_id(), "", (DATA, MountWish("volume", "/own")), ())
+    await site.rig.volumes.resolve("default", new_id(), "", (DATA, OWN), (), PLAIN)
     assert len(await site.names()) == 2
     assert await (await restarted(site)).names() == ["data"]
 
 
 async def test_lost_records_remove_no_volume(site: Site) -> None:
     """When the database is gone, a container that isn't in it means nothing: its volumes become ones that stay."""
-    await site.container(image(), MountWish("volume", "/own"))
+    await site.container(image(), OWN)
     (name,) = await site.names()
     again = await restarted(site, lose_records=True)
     assert await again.names() == [name]
@@ -407,7 +448,7 @@ def is_anonymous(volume: Volume) -> bool:
 
 async def test_prune_takes_what_nobody_uses(site: Site) -> None:
     """Volumes without a name go, with the number of bytes they took; used and named ones stay; a dry run removes nothing."""
-    await site.container(image(), MountWish("volume", "/own"))
+    await site.container(image(), OWN)
     await site.rig.volumes.create("default", "data", {})
     unused = await site.rig.volumes.create("default", "", {})
     (unused.data / "deep").mkdir()

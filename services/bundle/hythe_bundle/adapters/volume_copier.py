@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import hythe
@@ -18,7 +16,9 @@ from hythe.errors import HytheError, Internal, InvalidArgument, ResourceExhauste
 from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters import disk_errors
 from hythe_bundle.adapters.volume_directories import DATA
+from hythe_bundle.wishes import IdRange
 from hythe_bundle.worker import report
+from hythe_bundle.worker.copy_tree import DONE, NOTHING
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +37,31 @@ class VolumeCopier:
         self._reserve_bytes = reserve_bytes
         self._command = (sys.executable, "-I", "-S", "-c", _START, ":".join(sorted(packages)))
 
-    async def copy(self, name: str, mounts: Sequence[Mount], target: str, stage: Path) -> None:
+    async def copy(
+        self,
+        name: str,
+        mounts: Sequence[Mount],
+        target: str,
+        stage: Path,
+        users: Sequence[IdRange],
+        groups: Sequence[IdRange],
+    ) -> bool:
         """See `Copier.copy`."""
         point = stage / _IMAGE
         with disk_errors.translated(STEP, self._root):
             point.mkdir(mode=0o700)
             into = os.open(stage / DATA, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        order = {"mounts": [asdict(mount) for mount in mounts], "point": str(point), "target": target}
+        order = [str(point), target, _ranges(users), _ranges(groups)]
+        for mount in mounts:
+            order += [mount.type, mount.source, mount.target, str(len(mount.options)), *mount.options]
         try:
-            line, complaint, code = await self._work(into, json.dumps(order).encode())
+            line, complaint, code = await self._work(into, b"".join(os.fsencode(field) + b"\0" for field in order))
         finally:
             os.close(into)
             point.rmdir()
-        if line != b"done\n":
+        if line not in (DONE, NOTHING):
             raise self._failure(f"{STEP} {name} with the image's {target[:200]}", line, complaint, code)
+        return line == DONE
 
     async def _work(self, into: int, order: bytes) -> tuple[bytes, bytes, int]:
         process = await asyncio.create_subprocess_exec(
@@ -89,6 +100,10 @@ class VolumeCopier:
         return Internal(
             f"{step}: the worker ended with code {code}", phase=STEP, cause=complaint.decode(errors="replace")[-200:]
         )
+
+
+def _ranges(ids: Sequence[IdRange]) -> str:
+    return " ".join(f"{each.container_id} {each.host_id} {each.size}" for each in ids)
 
 
 def _read(line: bytes) -> tuple[str, int, str]:

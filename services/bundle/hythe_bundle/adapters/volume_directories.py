@@ -77,7 +77,7 @@ class VolumeDirectories:
         """See `VolumeFiles.new_stage`."""
         return self._directory / check_namespace(namespace) / f"{_STAGE}{os.urandom(8).hex()}"
 
-    def make_stage(self, stage: Path) -> None:
+    def make_stage(self, stage: Path, owner: tuple[int, int]) -> None:
         """See `VolumeFiles.make_stage`."""
         with disk_errors.translated("make volume", self._root):
             fresh = not stage.parent.exists()
@@ -86,6 +86,7 @@ class VolumeDirectories:
                 sync_directory(self._directory)
             _make(stage, _ABOVE_MODE)
             _make(stage / DATA, _DATA_MODE)
+            os.chown(stage / DATA, *owner)
 
     def commit(self, stage: Path, volume: Volume) -> None:
         """See `VolumeFiles.commit`."""

@@ -6,23 +6,24 @@ the way leads where it leads in a container. From there on nothing is opened thr
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-import sys
 
 from hythe.archive import sandbox
 from hythe.archive.failures import ReserveError
 from hythe.linux import mounting
 from hythe.linux.files import open_beneath
-from hythe.ports.snapshots import Mount
 from hythe_bundle.worker import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
+    Ids = Sequence[tuple[int, int, int]]
+
 FAULT_CODE = 2
+DONE, NOTHING = b"done\n", b"nothing\n"
 NOT_A_DIRECTORY = "file"
 WATCHED_BYTES = 8 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -42,23 +43,63 @@ def run(arguments: list[str]) -> NoReturn:
         os._exit(code)
 
 
+class Order:
+    """What is to be copied, as it comes on stdin: fields that end with a NUL. Reading JSON would cost as much as the copy.
+
+    Attributes:
+        point: directory to mount the image at.
+        target: path in the image.
+        users: (container's id, host's id, size) of each range that is mapped; `groups` likewise.
+        mounts: what makes the image's file system.
+    """
+
+    __slots__ = ("groups", "mounts", "point", "target", "users")
+
+    def __init__(self, data: bytes) -> None:
+        """Read an order."""
+        texts = [os.fsdecode(field) for field in data.split(b"\0")[:-1]]
+        self.point, self.target = texts[0], os.fsencode(texts[1])
+        self.users, self.groups = _ranges(texts[2]), _ranges(texts[3])
+        self.mounts = []
+        at = 4
+        while at < len(texts):
+            count = int(texts[at + 3])
+            self.mounts.append(OrderedMount(texts[at], texts[at + 1], texts[at + 2], texts[at + 4 : at + 4 + count]))
+            at += 4 + count
+
+
+class OrderedMount:
+    """A mount with the fields of `hythe.ports.snapshots.Mount`, whose module takes long to import."""
+
+    __slots__ = ("options", "source", "target", "type")
+
+    def __init__(self, kind: str, source: str, target: str, options: Sequence[str]) -> None:
+        self.type = kind
+        self.source = source
+        self.target = target
+        self.options = tuple(options)
+
+
+def _ranges(text: str) -> Ids:
+    numbers = [int(number) for number in text.split()]
+    return list(zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=True))
+
+
 def main(arguments: list[str]) -> int:
-    """Copy and return the exit code: 0 when the line says ``done``, 1 when it says ``failed``.
+    """Copy and return the exit code: 0 when the line says ``done`` or ``nothing``, 1 when it says ``failed``.
 
     Args:
         arguments: parent's pid, descriptor of the directory to fill, bytes of free space to leave.
     """
     parent, into, reserve = (int(argument) for argument in arguments)
-    order = json.load(sys.stdin.buffer)
+    with open(0, "rb") as stdin:
+        order = Order(stdin.read())
     try:
         mounting.enter_private_namespace()
-        mounts = [
-            Mount(each["type"], each["source"], each["target"], tuple(each["options"])) for each in order["mounts"]
-        ]
-        mounting.mount_all(mounts, order["point"])
-        os.chdir(order["point"])
+        mounting.mount_all(order.mounts, order.point)  # type: ignore[arg-type]  # see OrderedMount
+        os.chdir(order.point)
         sandbox.enter(parent)
-        Copy(into, reserve).run(os.fsencode(order["target"]))
+        copied = Copy(into, reserve, order.users, order.groups).run(order.target)
     except NotADirectoryError:
         line, code = report.failed(NOT_A_DIRECTORY, 0, ""), 1
     except ReserveError as error:
@@ -66,22 +107,24 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         line, code = report.failed("os", error.errno or 0, error.strerror or str(error)), 1
     else:
-        line, code = b"done\n", 0
+        line, code = DONE if copied else NOTHING, 0
     os.write(1, line)
     return code
 
 
 class Copy:
-    """One copy into an open directory."""
+    """One copy into an open directory. Owners are those that the image's are to a container with these maps of ids."""
 
-    def __init__(self, into: int, reserve: int) -> None:
+    def __init__(self, into: int, reserve: int, users: Ids, groups: Ids) -> None:
         self._into = into
         self._reserve = reserve
+        self._users = users
+        self._groups = groups
         self._since_look = 0
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def run(self, target: bytes) -> None:
-        """Copy what lies in the directory `target`, and what is known of it; nothing if nothing is there.
+    def run(self, target: bytes) -> bool:
+        """Copy what lies in the directory `target`, and what is known of it; False if nothing is there.
 
         Raises:
             NotADirectoryError: it, or a part of the way to it, is something else.
@@ -91,7 +134,7 @@ class Copy:
         try:
             top = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return
+            return False
         found = [(b"", os.fstat(top))]
         for path, _ in found:  # grows while it is walked
             source, into = self._open(top, path), self._open(self._into, path)
@@ -111,6 +154,7 @@ class Copy:
                 os.close(into)
         for path, known in reversed(found):
             self._finish(top, path, known)
+        return True
 
     @staticmethod
     def _open(top: int, path: bytes) -> int:
@@ -126,13 +170,13 @@ class Copy:
             self._copy_file(source, into, name, known)
         elif stat.S_ISLNK(known.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=into)
-            os.chown(name, known.st_uid, known.st_gid, dir_fd=into, follow_symlinks=False)
+            os.chown(name, *self._owner(known), dir_fd=into, follow_symlinks=False)
             self._date(into, name, known)
         elif stat.S_ISCHR(known.st_mode) and known.st_rdev == 0:
             return  # overlayfs's mark for: nothing is here
         else:
             os.mknod(name, stat.S_IFMT(known.st_mode) | 0o600, known.st_rdev, dir_fd=into)
-            os.chown(name, known.st_uid, known.st_gid, dir_fd=into, follow_symlinks=False)
+            os.chown(name, *self._owner(known), dir_fd=into, follow_symlinks=False)
             os.chmod(name, stat.S_IMODE(known.st_mode), dir_fd=into)
             self._date(into, name, known)
         if known.st_nlink > 1:
@@ -144,7 +188,7 @@ class Copy:
             writing = os.open(name, _WRITE, 0o600, dir_fd=into)
             try:
                 self._copy_data(reading, writing, known.st_size)
-                _copy_xattrs(reading, writing, known)
+                self._own(reading, writing, known)
                 os.utime(writing, ns=(known.st_atime_ns, known.st_mtime_ns))
             finally:
                 os.close(writing)
@@ -184,7 +228,7 @@ class Copy:
         """Give a directory what the image's has; its time last, for making files in it has moved that."""
         source, into = self._open(top, path), self._open(self._into, path)
         try:
-            _copy_xattrs(source, into, known)
+            self._own(source, into, known)
             os.utime(into, ns=(known.st_atime_ns, known.st_mtime_ns))
         finally:
             os.close(source)
@@ -194,11 +238,21 @@ class Copy:
     def _date(into: int, name: bytes, known: os.stat_result) -> None:
         os.utime(name, ns=(known.st_atime_ns, known.st_mtime_ns), dir_fd=into, follow_symlinks=False)
 
+    def _owner(self, known: os.stat_result) -> tuple[int, int]:
+        return _mapped(known.st_uid, self._users), _mapped(known.st_gid, self._groups)
 
-def _copy_xattrs(source: int, into: int, known: os.stat_result) -> None:
-    """Give a file owner, mode and extended attributes; in this order, for a new owner takes setuid bits and capabilities away."""
-    os.fchown(into, known.st_uid, known.st_gid)
-    os.fchmod(into, stat.S_IMODE(known.st_mode))
-    for name in os.listxattr(source):
-        if not name.startswith(_OVERLAYS_OWN):
-            os.setxattr(into, name, os.getxattr(source, name))
+    def _own(self, source: int, into: int, known: os.stat_result) -> None:
+        """Give a file owner, mode and attributes, in this order: a new owner takes setuid bits and capabilities away."""
+        os.fchown(into, *self._owner(known))
+        os.fchmod(into, stat.S_IMODE(known.st_mode))
+        for name in os.listxattr(source):
+            if not name.startswith(_OVERLAYS_OWN):
+                os.setxattr(into, name, os.getxattr(source, name))
+
+
+def _mapped(number: int, ranges: Ids) -> int:
+    """Return the host's id for a container's; one that is not mapped is nobody there, whatever it is here."""
+    for inside, outside, size in ranges:
+        if inside <= number < inside + size:
+            return outside + number - inside
+    return number

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -238,14 +238,17 @@ class Bundles:
             user=await self._facts.user(wishes.user or image.config.user, image.chain_id, wishes.groups),
             cgroup_path=wanted.cgroup_path,
             bound=names.bound(wishes, path, host),
-            volumes=await self._resolve(wanted, image),
             with_32_bit=await self._facts.has_32_bit(image.chain_id),
             trace=trace,
         )
         found = Found()
         if host_facts.needs_look(wishes):
-            found = await asyncio.to_thread(host_facts.find, wishes, self._host)
-        config = spec.make(request, host, found)
+            found = await asyncio.to_thread(host_facts.find, wishes, self._host, create=False)
+        config = spec.make(request, host, found)  # what can't be fulfilled is refused before anything is made
+        volumes = await self._resolve(wanted, image)
+        if volumes or any(wish.create for wish in wishes.mounts):
+            found = await asyncio.to_thread(host_facts.find, wishes, self._host, create=True)
+            config = spec.make(replace(request, volumes=volumes), host, found)
         record = {
             "id": wanted.id,
             "namespace": wanted.namespace,

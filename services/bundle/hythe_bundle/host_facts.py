@@ -121,15 +121,21 @@ class Host(Protocol):
         """Tell whether weights of input and output can be set here."""
 
 
-def find(wishes: Wishes, host: Host) -> Found:
-    """Look up what the paths in `wishes` mean; makes those directories that are to be made. See `Host` for errors."""
+def find(wishes: Wishes, host: Host, *, create: bool) -> Found:
+    """Look up what the paths in `wishes` mean. See `Host` for errors.
+
+    Args:
+        create: make the directories that are to be made; else each of them is taken to be there already.
+    """
     asked = [wish.source for wish in wishes.devices] + [limit.path for limit in wishes.resources.io]
     if wishes.security.privileged:
         asked.append(DEVICES)
     sources: dict[str, Source] = {}
     for wish in wishes.mounts:
         if wish.type == "bind" and wish.source.startswith("/") and "\0" not in wish.source:
-            source = host.source(wish.source, create=wish.create, mounts=bool(wish.propagation))
+            source = host.source(wish.source, create=wish.create and create, mounts=bool(wish.propagation))
+            if source is None and wish.create:
+                source = Source(shared=True, slave=True)
             if source is not None:
                 sources[wish.source] = source
     devices = {path: host.devices(path) for path in asked if path.startswith("/") and "\0" not in path}

@@ -79,22 +79,22 @@ def resolve(text: str, architecture: str, capabilities: Sequence[str], kernel: t
         made["defaultErrnoRet"] = number
     if architectures := _architectures(top, architecture):
         made["architectures"] = architectures
-    if top.get("flags"):
-        made["flags"] = [_one_of("flags", flag, _FLAGS) for flag in _list("flags", top["flags"], 8)]
-    rules = [_object("a rule", rule, _RULE) for rule in _list("syscalls", top.get("syscalls") or [], MAX_RULES)]
+    if flags := _list("flags", top.get("flags"), 8):
+        made["flags"] = [_one_of("flags", flag, _FLAGS) for flag in flags]
+    rules = [_object("a rule", rule, _RULE) for rule in _list("syscalls", top.get("syscalls"), MAX_RULES)]
     made["syscalls"] = [_rule(rule) for rule in rules if _holds(rule, architecture, capabilities, kernel)]
     return made
 
 
 def _architectures(top: _Object, architecture: str) -> list[str]:
-    names = _list("architectures", top.get("architectures") or [], 64)
-    table = _list("archMap", top.get("archMap") or [], 64)
+    names = _list("architectures", top.get("architectures"), 64)
+    table = _list("archMap", top.get("archMap"), 64)
     if names and table:
         raise _refused("it has both architectures and archMap")
     for entry in table:
         row = _object("archMap", entry, {"architecture", "subArchitectures"})
         if row.get("architecture") == _NATIVE.get(architecture):
-            names = [row["architecture"], *_list("subArchitectures", row.get("subArchitectures") or [], 64)]
+            names = [row["architecture"], *_list("subArchitectures", row.get("subArchitectures"), 64)]
     return [_one_of("architectures", name, _ARCHITECTURES) for name in names]
 
 
@@ -123,7 +123,7 @@ def _kernel(text: object, *, default: bool, running: tuple[int, int]) -> bool:
 
 
 def _rule(rule: _Object) -> dict[str, Any]:
-    names = _list("names", rule.get("names") or [], MAX_RULES)
+    names = _list("names", rule.get("names"), MAX_RULES)
     if "name" in rule:
         if names:
             raise _refused("a rule has both name and names")
@@ -135,7 +135,7 @@ def _rule(rule: _Object) -> dict[str, Any]:
     number = _error_number("rule", rule.get("errnoRet"), rule.get("errno"))
     if number is not None and action in _WITH_NUMBER:
         made["errnoRet"] = number
-    if args := _list("args", rule.get("args") or [], 6):
+    if args := _list("args", rule.get("args"), 6):
         made["args"] = [_argument(arg) for arg in args]
     return made
 
@@ -171,13 +171,15 @@ def _object(what: str, document: object, fields: set[str]) -> _Object:
 
 
 def _list(what: str, document: object, most: int) -> list[Any]:
+    if document is None:
+        return []
     if not isinstance(document, list) or len(document) > most:
         raise _refused(f"{what} is no list of at most {most}")
     return document
 
 
 def _texts(what: str, document: object) -> list[str]:
-    texts = _list(what, document or [], 256)
+    texts = _list(what, document, 256)
     if not all(isinstance(text, str) for text in texts):
         raise _refused(f"{what} is no list of names")
     return texts

@@ -80,6 +80,8 @@ def make(request: SpecRequest, host: HostFacts, found: Found) -> dict[str, Any]:
     wishes, config = request.wishes, request.config
     hostname = command.hostname(wishes, request.container_id, host.name)
     own = capabilities.granted(wishes.security, host.capabilities)
+    own_namespaces = namespaces.make(wishes)
+    maps = namespaces.id_maps(wishes.namespaces)
     namespaces.check_user(wishes.namespaces, request.user)
     nodes, device_rules = devices.make(wishes, found)
     made: dict[str, Any] = {
@@ -91,13 +93,13 @@ def make(request: SpecRequest, host: HostFacts, found: Found) -> dict[str, Any]:
         "linux": {
             "cgroupsPath": _cgroup(request.cgroup_path),
             "resources": {"devices": device_rules} | resources.make(wishes.resources, host, found),
-            "namespaces": namespaces.make(wishes),
+            "namespaces": own_namespaces,
             "maskedPaths": paths.masked(wishes.security),
             "readonlyPaths": paths.read_only(wishes.security),
+            **maps,
         },
     }
     linux = made["linux"]
-    linux |= namespaces.id_maps(wishes.namespaces)
     for key, value in (
         ("devices", nodes),
         ("sysctl", sysctls.make(wishes)),

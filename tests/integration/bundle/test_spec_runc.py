@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hythe import tracing
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.oci import default_platform
-from hythe_bundle import host_facts
+from hythe_bundle import capabilities
 from hythe_bundle.adapters.local_host import LocalHost
 from hythe_bundle.host_facts import HostFacts
 from hythe_bundle.wishes import (
@@ -27,6 +28,8 @@ from hythe_bundle.wishes import (
 from scripts.lab.images import ImageBuilder, Layer, busybox
 from tests.fixtures.bundles import Rig
 from tests.fixtures.runtimes import Runtime, runtime
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
@@ -233,8 +236,7 @@ async def test_privileged_container_has_all_of_the_host(rig: Rig, runc: Runtime,
         ls /dev/loop-control /dev/console
     """
     out = await run(rig, runc, script, Wishes(security=SecurityWishes(privileged=True)))
-    names = host_facts.capabilities.NAMES
-    bits = sum(1 << number for number, name in enumerate(names) if name in host.capabilities)
+    bits = sum(1 << number for number, name in enumerate(capabilities.NAMES) if name in host.capabilities)
     assert out[:5] == [f"CapBnd:\t{bits:016x}", "Seccomp:\t0", "a *:* rwm", "2", "1"]
     assert out[5:] == ["ls: /dev/console: No such file or directory", "/dev/loop-control"]
 
@@ -252,12 +254,29 @@ async def test_namespaces_of_the_host_are_shared(rig: Rig, runc: Runtime, host: 
     assert out[:4] == own[:4] and out[4] != own[4] and out[5:] == [host.name, host.name]
 
 
-async def test_hooks_run_with_the_trace_of_the_request(rig: Rig, runc: Runtime, tmp_path: Path) -> None:
-    """A program of the host runs at its stage, with its own arguments and environment, and learns of the container."""
+class Traced(tracing._NoBackend):
+    """Says that every request is part of one trace."""
+
+    def inject(self, headers: dict[str, str]) -> None:
+        """See `tracing.Backend.inject`."""
+        headers["traceparent"] = TRACEPARENT
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """All that this test asks for is part of one trace."""
+    before = tracing._backend
+    tracing.install(Traced())
+    yield
+    tracing.install(before)
+
+
+async def test_hooks_run_with_the_trace_of_the_request(rig: Rig, runc: Runtime, tmp_path: Path, traced: None) -> None:
+    """A program of the host runs at its stage, with its own arguments and environment, and learns of container and trace."""
     script = f"env > {tmp_path}/env; cat > {tmp_path}/state; echo $0 $1 > {tmp_path}/args"
     hook = HookWish("createRuntime", "/bin/sh", ("sh", "-c", script, "zero", "one"), ("A=1",), 5)
     assert await run(rig, runc, "echo ran", Wishes(hooks=(hook,), annotations={"lab": "x"})) == ["ran"]
-    assert "A=1" in (tmp_path / "env").read_text().splitlines()
+    assert {"A=1", f"TRACEPARENT={TRACEPARENT}"} <= set((tmp_path / "env").read_text().splitlines())
     assert '"lab":"x"' in (tmp_path / "state").read_text() and (tmp_path / "args").read_text() == "zero one\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -48,7 +48,7 @@ def crun(tmp_path: Path) -> Iterator[Runtime]:
 
 
 def config(
-    script: str, wishes: Wishes, user: User = ROOT, version: int = 1, shared: Sequence[str] = ()
+    script: str, wishes: Wishes, user: User = ROOT, version: Literal[1, 2] = 1, shared: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return the spec of a container that runs a shell script.
 
@@ -58,7 +58,7 @@ def config(
     """
     host = LocalHost(default_platform())
     facts = replace(host.facts(), cgroup_version=version)
-    found = host_facts.find(wishes, host)
+    found = host_facts.find(wishes, host, create=False)
     found = replace(found, sources={**found.sources, **{path: Source(shared=True) for path in shared}})
     container_id = new_id()
     request = spec.SpecRequest(

@@ -7,7 +7,7 @@ import pytest
 from hythe.errors import InvalidArgument
 from hythe.oci import ImageConfig, parse_config
 from hythe_bundle import command
-from hythe_bundle.wishes import Wishes
+from hythe_bundle.wishes import NamespaceWishes, Wishes
 from scripts.lab.images import ImageBuilder
 
 
@@ -103,6 +103,7 @@ def test_host_name_is_the_id_s_or_the_hosts() -> None:
     assert command.hostname(Wishes(), container_id, "big") == "0123456789ab"
     assert command.hostname(Wishes(network="host"), container_id, "big") == "big"
     assert command.hostname(Wishes(hostname="web-1.lab"), container_id, "big") == "web-1.lab"
+    assert command.hostname(Wishes(namespaces=NamespaceWishes(uts="host")), container_id, "big") == "big"
     for bad in ("-x", "a b", "x" * 65, "ü", "a\nb", "."):
         with pytest.raises(InvalidArgument):
             command.hostname(Wishes(hostname=bad), container_id, "big")

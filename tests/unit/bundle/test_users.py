@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hythe.errors import InvalidArgument
-from hythe_bundle.users import MAX_LINE_BYTES, User, resolve
+from hythe_bundle.users import MAX_GROUPS, MAX_LINE_BYTES, User, resolve
 
 PASSWD = b"""root:x:0:0:root:/root:/bin/sh
 # a comment: not:an:account
@@ -79,6 +79,38 @@ def test_user_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="look up user") as raised:
         resolve(text, PASSWD, GROUP)
     assert raised.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("text", "groups", "expected"),
+    [
+        ("app", ("wheel", "7"), (1001, 10, 44, 7)),
+        ("app:app", ("video", "44", "1001"), (1001, 44)),
+        ("4242", ("0", "2147483647"), (0, 2147483647)),
+        ("", ("video",), (0, 10, 44)),
+    ],
+)
+def test_groups_are_added_by_name_or_number(text: str, groups: tuple[str, ...], expected: tuple[int, ...]) -> None:
+    """Groups beside the user's own are looked up as its own is, and each is there once."""
+    assert resolve(text, PASSWD, GROUP, groups).additional_gids == expected
+
+
+@pytest.mark.parametrize(
+    "group",
+    ["", "4294967296", "2147483648", "-1", "+0", "0x0", "\uff11", "\u0663", "nogroup", "huge", " 0", ":0", "video:0"],
+)
+def test_group_that_is_none_is_refused(group: str) -> None:
+    """No group's text wraps round, falls back to a name, or means none."""
+    with pytest.raises(InvalidArgument, match="look up group") as raised:
+        resolve("app", PASSWD, GROUP, ("video", group))
+    assert raised.value.next_step
+
+
+def test_more_groups_than_a_process_can_have_are_refused() -> None:
+    """A hostile /etc/group makes no request that fails half-way in the runtime."""
+    many = b"".join(b"g:x:%d:app\n" % number for number in range(MAX_GROUPS))
+    with pytest.raises(InvalidArgument, match="more than 65536"):
+        resolve("app", PASSWD, many, ("70000",))
 
 
 def test_image_without_files_has_root_and_numbers() -> None:

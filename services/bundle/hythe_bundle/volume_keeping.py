@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from hythe import failpoints, tracing
 from hythe.clock import now_rfc3339
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.ports.snapshots import Snapshotter
+from hythe_bundle.keyed_locks import KeyedLocks
 from hythe_bundle.unpacker import Room
 from hythe_bundle.volume_names import Key, Volume, VolumeWish, check_name, named
 from hythe_bundle.volume_ports import Copier, VolumeFiles
@@ -61,12 +61,15 @@ class Volumes:
         self._known: dict[Key, Volume] = {}
         self._users = VolumeUsers()
         self._made: dict[str, set[Key]] = {}
-        self._locks: dict[Key, tuple[asyncio.Lock, int]] = {}
+        self._locks = KeyedLocks()
         self._removals: set[asyncio.Task[None]] = set()
 
     async def recover(self, used: Iterable[tuple[str, str, Sequence[str]]]) -> None:
         """See `VolumePlaces.recover`."""
-        self._known = {volume.key: volume for volume in await asyncio.to_thread(self._files.walk)}
+        volumes, left = await asyncio.to_thread(self._files.walk)
+        self._known = {volume.key: volume for volume in volumes}
+        for place in left:
+            self._discard_later(place)
         for container_id, namespace, names in used:
             for name in names:
                 self._users.add(container_id, (namespace, name))
@@ -79,8 +82,7 @@ class Volumes:
                 self._known[kept.key] = kept
                 log.warning("kept volume %s: the record of its container is gone", volume.name)
             else:
-                await self._retire(volume, durable=False)
-                log.info("removed volume %s: its container is gone", volume.name)
+                await self._let_go(volume)
 
     async def close(self) -> None:
         """Wait for removals in progress."""
@@ -117,21 +119,21 @@ class Volumes:
         """See `VolumePlaces.release`."""
         self._made.pop(container_id, None)
         for key in self._users.used_by(container_id):
-            async with self._lock(key):
+            async with self._locks.hold(key):
                 self._users.leave(container_id, key)
                 volume = self._known.get(key)
                 if volume is not None and volume.container and not self._users.of(key):
-                    await self._retire(volume, durable=False)
+                    await self._let_go(volume)
 
     async def abandon(self, container_id: str) -> None:
         """See `VolumePlaces.abandon`."""
         made = self._made.get(container_id, set())
         await self.release(container_id)
         for key in made:
-            async with self._lock(key):
+            async with self._locks.hold(key):
                 volume = self._known.get(key)
                 if volume is not None and not self._users.of(key):
-                    await self._retire(volume, durable=False)
+                    await self._let_go(volume)
 
     def all_of(self, namespace: str) -> list[Volume]:
         """Return the volumes of a namespace by name."""
@@ -166,7 +168,7 @@ class Volumes:
             ResourceExhausted: the disk or its reserve is used up.
         """
         key = (namespace, check_name(name) if name else secrets.token_hex(32))
-        async with self._lock(key):
+        async with self._locks.hold(key):
             volume = self._known.get(key)
             if volume is None:
                 volume = await self._make(self._new(key, labels, anonymous=not name), None)
@@ -183,7 +185,7 @@ class Volumes:
         """
         key = (namespace, name)
         await self._users.wait_for_none(key, self._grace_s)
-        async with self._lock(key):
+        async with self._locks.hold(key):
             volume = self.find(namespace, name)
             if users := self.users(volume):
                 raise FailedPrecondition(
@@ -197,7 +199,7 @@ class Volumes:
         """Remove the volumes that no container uses and `wanted` names; return their names and what they took in bytes."""
         names, reclaimed_bytes = [], 0
         for volume in self.all_of(namespace):
-            async with self._lock(volume.key):
+            async with self._locks.hold(volume.key):
                 if self._users.of(volume.key) or volume.key not in self._known or not wanted(volume):
                     continue
                 size = await asyncio.to_thread(self._files.usage_bytes, volume)
@@ -209,7 +211,7 @@ class Volumes:
 
     async def _mount(self, namespace: str, container_id: str, wish: VolumeWish) -> ResolvedMount:
         key, mount = (namespace, wish.name), wish.mount
-        async with self._lock(key):
+        async with self._locks.hold(key):
             self._users.add(container_id, key)
             volume = self._known.get(key)
             if volume is None:
@@ -267,7 +269,17 @@ class Volumes:
         place = await asyncio.to_thread(self._files.retire, volume, durable=durable)
         del self._known[volume.key]
         failpoints.reach("bundle.volume.retired")
-        task = asyncio.get_running_loop().create_task(self._discard(place), name=f"remove-volume-{volume.name}")
+        self._discard_later(place)
+
+    async def _let_go(self, volume: Volume) -> None:
+        """Remove a volume that its last container has left; where that is not possible now, the next start does."""
+        try:
+            await self._retire(volume, durable=False)
+        except FailedPrecondition as error:
+            log.warning("kept a volume whose container is gone: %s", error.message)
+
+    def _discard_later(self, place: Path) -> None:
+        task = asyncio.get_running_loop().create_task(self._discard(place), name=f"discard-{place.name}")
         self._removals.add(task)
         task.add_done_callback(self._removals.discard)
 
@@ -277,19 +289,6 @@ class Volumes:
             await asyncio.to_thread(self._files.discard, place)
         except OSError as error:
             log.warning("files of a removed volume could not be removed: %s", error, extra={"at": str(place)})
-
-    @asynccontextmanager
-    async def _lock(self, key: Key) -> AsyncIterator[None]:
-        """Let one at a time make, fill or remove the volume `key`."""
-        lock, count = self._locks.get(key, (asyncio.Lock(), 0))
-        self._locks[key] = (lock, count + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, count = self._locks.pop(key)
-            if count > 1:
-                self._locks[key] = (lock, count - 1)
 
 
 async def _to_its_end(work: Awaitable[T]) -> T:

@@ -17,8 +17,8 @@ class VolumeFiles(Protocol):
     All raise ResourceExhausted when the disk is full.
     """
 
-    def walk(self) -> list[Volume]:
-        """Return all volumes, after removing what was half made or half removed when the last process ended."""
+    def walk(self) -> tuple[list[Volume], list[Path]]:
+        """Return all volumes, and what waits to be discarded: half made or half removed when the last process ended."""
 
     def data(self, namespace: str, name: str) -> Path:
         """Return where the data of a volume of that name lies, whether it is there or not.
@@ -49,7 +49,11 @@ class VolumeFiles(Protocol):
         """Write the record of a volume anew, durably."""
 
     def retire(self, volume: Volume, *, durable: bool) -> Path:
-        """Make a volume be none any more, in one step, and return where its files wait to be discarded."""
+        """Make a volume be none any more, in one step, and return where its files wait to be discarded.
+
+        Raises:
+            FailedPrecondition: something is mounted in it, whose files would be discarded as well.
+        """
 
     def usage_bytes(self, volume: Volume) -> int:
         """Return what a volume takes on its disk."""

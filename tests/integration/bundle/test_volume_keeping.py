@@ -15,14 +15,15 @@ import pytest
 from hythe import tracing
 from hythe.errors import FailedPrecondition, HytheError, InvalidArgument, NotFound, ResourceExhausted
 from hythe.identifiers import new_id
+from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters import host
 from hythe_bundle.volume_names import Volume
 from hythe_bundle.wishes import IdRange, MountWish, NamespaceWishes, Wishes
 from scripts.lab.images import ImageBuilder, Layer
 from tests.fakes.registry import FakeRegistry
-from tests.fixtures.bundles import Rig
+from tests.fixtures.bundles import Rig, mounted
 from tests.fixtures.secured_bus import SecuredBus
-from tests.fixtures.waiting import eventually_async
+from tests.fixtures.waiting import eventually, eventually_async
 from tests.integration.bundle.test_service import (
     bundle,
     distribution,
@@ -433,6 +434,19 @@ async def test_volume_whose_record_is_broken_stays(site: Site) -> None:
     assert (again.data() / "x").exists()
 
 
+async def test_volume_with_a_mount_in_it_is_not_removed(site: Site) -> None:
+    """What somebody mounted on the host inside a volume is never emptied with it."""
+    container = await site.container(image(), OWN)
+    (name,) = await site.names()
+    (site.data(name) / "disk").mkdir()
+    with mounted([Mount("tmpfs", "tmpfs", "", ("size=64k",))], site.data(name) / "disk"):
+        await site.release(container)
+        with pytest.raises(FailedPrecondition, match="is mounted in it"):
+            await site.rig.volumes.remove("default", name)
+    await site.rig.volumes.remove("default", name)
+    assert await site.names() == []
+
+
 async def test_create_is_answered_by_what_is_there(site: Site) -> None:
     """Making a volume twice changes nothing; without a name it gets a random one."""
     first = await site.rig.volumes.create("default", "data", {"a": "1"})
@@ -492,7 +506,7 @@ async def test_kill_in_the_middle_leaves_nothing_half_made(
     healed.start()
     volumes = healed.root / "bundle" / "volumes" / "default"
     try:
-        assert not [path for path in volumes.iterdir() if path.name.startswith(".")]
+        eventually(lambda: not [path for path in volumes.iterdir() if path.name.startswith(".")])
         if "recorded" not in failpoint:
             assert {path.name for path in volumes.iterdir()} <= {"data"}
         await prepare(connected, wanted)

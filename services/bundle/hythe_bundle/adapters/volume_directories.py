@@ -14,7 +14,9 @@ from pathlib import Path
 
 from hythe.clock import now_rfc3339
 from hythe.durable import count_sync, sync_directory, write_atomic
+from hythe.errors import FailedPrecondition
 from hythe.identifiers import check_namespace
+from hythe.linux import mountinfo
 from hythe.linux.files import sync_file_system
 from hythe_bundle.adapters import disk_errors
 from hythe_bundle.adapters.removal import remove_tree
@@ -42,18 +44,18 @@ class VolumeDirectories:
         """See `VolumeFiles.data`."""
         return self._directory / check_namespace(namespace) / check_name(name) / DATA
 
-    def walk(self) -> list[Volume]:
+    def walk(self) -> tuple[list[Volume], list[Path]]:
         """See `VolumeFiles.walk`."""
-        found = []
+        found, left = [], []
         with disk_errors.translated("read volumes", self._root):
             for path in sorted(self._directory.glob("*/*")):
                 if path.name.startswith((_STAGE, _RETIRED)):
-                    remove_tree(path)
+                    left.append(path)
                 elif (path / DATA).is_dir():
                     found.append(self._read(path))
                 else:
                     log.warning("left alone what is no volume", extra={"at": str(path)})
-        return found
+        return found, left
 
     def _read(self, path: Path) -> Volume:
         """Return the volume at `path`; one whose record can't be read stays, for its data may be wanted."""
@@ -126,6 +128,12 @@ class VolumeDirectories:
     def retire(self, volume: Volume, *, durable: bool) -> Path:
         """See `VolumeFiles.retire`."""
         path = volume.data.parent
+        if point := mountinfo.mounted_below(path):
+            raise FailedPrecondition(
+                f"remove volume {volume.name}: {point} is mounted in it",
+                details={"kind": "volume"},
+                next_step=f"unmount {point} first",
+            )
         place = path.parent / f"{_RETIRED}{os.urandom(8).hex()}"
         with disk_errors.translated("remove volume", self._root):
             path.rename(place)

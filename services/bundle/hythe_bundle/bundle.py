@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from hythe import failpoints, tracing
 from hythe.digest import Digest, digest_of
-from hythe.errors import AlreadyExists, Conflict, NotFound, Unimplemented
+from hythe.errors import AlreadyExists, Conflict, NotFound
 from hythe.oci import Platform
 from hythe.ports.snapshots import Mount, Snapshotter
 from hythe_bundle import command, host_facts, id_maps, mounts, names, spec
@@ -124,9 +124,9 @@ class Bundles:
         room: Room,
         host: Host,
         platform: Platform,
-        volumes: VolumePlaces | None = None,
+        volumes: VolumePlaces,
     ) -> None:
-        """Make bundles for `platform` on `host`; without `volumes` there are none, and those of images are left out."""
+        """Make bundles for `platform` on `host`."""
         self._snapshots = snapshots
         self._unpacker = unpacker
         self._facts = facts
@@ -157,23 +157,31 @@ class Bundles:
             return known
         self._room.check("prepare bundle")
         image = (await self._unpacker.unpack(wanted.origin, wanted.image, self._platform, report)).image
-        with tracing.span("make spec"):
-            texts = await self._describe(wanted, image, path)
         try:
+            with tracing.span("make spec"):
+                texts = await self._describe(wanted, image, path)
             with tracing.span("prepare snapshot"):
                 labels = {_LABEL + name: text for name, text in texts.items()}
                 mounts = await self._snapshots.prepare(wanted.id, image.chain_id, labels=labels)
         except AlreadyExists:
             known = await self._find(wanted, path)
             if known is None:
+                await asyncio.shield(self._volumes.abandon(wanted.id))
                 raise
             return known
+        except BaseException:
+            await asyncio.shield(self._volumes.abandon(wanted.id))
+            raise
         try:
             failpoints.reach("bundle.prepare.recorded")
             return await self._write(path, texts, mounts)
         except BaseException:
-            await asyncio.shield(self.release(wanted.namespace, wanted.id))
+            await asyncio.shield(self._undo(wanted))
             raise
+
+    async def _undo(self, wanted: BundleRequest) -> None:
+        await self._volumes.abandon(wanted.id)
+        await self.release(wanted.namespace, wanted.id)
 
     async def release(self, namespace: str, container_id: str) -> None:
         """Remove a bundle and its snapshot; nothing happens if they are gone. No fsync: it may be repeated after a crash.
@@ -195,18 +203,22 @@ class Bundles:
             except NotFound:
                 pass  # released by another request meanwhile
         await asyncio.to_thread(self._files.remove, path)
+        await self._volumes.release(container_id)
 
     async def recover(self) -> None:
         """Make the directories on disk those that the records speak of; called once, before the first request."""
         paths: set[Path] = set()
+        used: list[tuple[str, str, Sequence[str]]] = []
         async for snapshot in self._snapshots.walk():
             texts = _texts(snapshot.labels)
             if texts:
                 record = json.loads(texts[_RECORD])
                 path = self._files.path(record["namespace"], record["id"])
                 paths.add(path)
+                used.append((record["id"], record["namespace"], record.get("volumes", ())))
                 await self._write(path, texts, await self._snapshots.mounts(snapshot.name))
         await asyncio.to_thread(self._files.keep_only, paths)
+        await self._volumes.recover(used)
 
     async def _find(self, wanted: BundleRequest, path: Path) -> Bundle | None:
         """Return the bundle that was made for the same request before, its files made again where they are gone."""
@@ -252,6 +264,7 @@ class Bundles:
                 "config": str(image.config.digest),
                 "chain_id": image.chain_id,
             },
+            "volumes": self._volumes.names_of(wanted.id),
             "args": config["process"]["args"],
             "stop_signal": command.stop_signal(wishes, image.config),
             "request": json.loads(wanted.request),
@@ -262,14 +275,11 @@ class Bundles:
     async def _resolve(self, wanted: BundleRequest, image: UnpackedImage) -> tuple[ResolvedMount, ...]:
         """Return the mounts of the volumes of request and image."""
         volumes = tuple(wish for wish in wanted.wishes.mounts if wish.type == "volume")
-        if self._volumes is None:
-            if volumes:
-                raise Unimplemented("mount a volume: this host keeps none")
-            return ()
         of_image = mounts.image_volumes(wanted.wishes, image.config)
         if not volumes and not of_image:
             return ()
-        return await self._volumes.resolve(wanted.namespace, wanted.id, image.chain_id, volumes, of_image)
+        shared = wanted.wishes.namespaces
+        return await self._volumes.resolve(wanted.namespace, wanted.id, image.chain_id, volumes, of_image, shared)
 
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
         config = json.loads(texts[_CONFIG])

@@ -16,6 +16,8 @@ from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.image_cache import ImageCache
 from hythe_bundle.adapters.local_host import LocalHost
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
+from hythe_bundle.adapters.volume_copier import VolumeCopier
+from hythe_bundle.adapters.volume_directories import VolumeDirectories
 from hythe_bundle.adapters.worker import WorkerApplier
 from hythe_bundle.applier import Limits
 from hythe_bundle.bundle import Bundles
@@ -23,6 +25,8 @@ from hythe_bundle.figures import PrometheusFigures
 from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.unpacker import Unpacker
+from hythe_bundle.volume_handlers import VolumeHandlers
+from hythe_bundle.volume_keeping import Volumes
 
 
 @asynccontextmanager
@@ -43,14 +47,18 @@ async def build(process: Process) -> AsyncIterator[None]:
         PrometheusFigures(process.metrics.registry),
     )
     files, facts = BundleDirectories(root), ImageFacts(snapshots)
-    bundles = Bundles(snapshots, unpacker, facts, files, room, LocalHost(platform), platform)
+    copier = VolumeCopier(root, reserve_bytes)
+    volumes = Volumes(VolumeDirectories(root), copier, snapshots, room, records_lost=database.fresh)
+    bundles = Bundles(snapshots, unpacker, facts, files, room, LocalHost(platform), platform, volumes)
     await bundles.recover()
     service = Service(process, "bundle")
     Handlers(bundles, unpacker, platform).register(service)
+    VolumeHandlers(volumes, process.settings.host).register(service)
     await service.start()
     try:
         yield
     finally:
         await service.stop()
+        await volumes.close()
         await snapshots.close()
         await asyncio.to_thread(database.close)

@@ -53,6 +53,7 @@ COMMANDS: dict[str, Command] = {
     "load": Command("image_archive", "read images from an archive", traced=True),
     "login": Command("registry_login", "keep the credentials for a registry", traced=True),
     "logout": Command("registry_login", "forget the credentials for a registry", traced=True),
+    "volume": Command("volumes", "list volumes; `hythe volume --help` says what else", group=True),
     "run": Command("run", "run a command in a new container", traced=True),
     "ps": Command("containers", "list containers", traced=True),
     "logs": Command("logs", "show the output of a container, or the log of a service", traced=True),

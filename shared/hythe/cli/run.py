@@ -7,6 +7,7 @@ import signal
 import sys
 
 from hythe.cli import exits, output
+from hythe.cli.container_flags import container_arguments, spec_of
 from hythe.cli.signals import Signals
 from hythe.client.attachment import Attachment
 from hythe.client.io_channel import IoChannel
@@ -29,26 +30,20 @@ GONE_READER_STOP_S = 1.0
 
 def run_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe run`."""
-    add = parser.add_argument
+    parser.usage = f"{parser.prog} [flags] IMAGE [COMMAND ...]"
+    parser.add_argument("image", metavar="IMAGE", help="reference of the image")
+    parser.add_argument(
+        "command", metavar="COMMAND", nargs="...", help="command and its arguments, in place of the image's"
+    )
+    add = parser.add_argument_group("this run").add_argument
     add("--rm", action="store_true", help="remove the container and all it has when it ends")
     add("--name", default="", help="name of the container; the first 12 digits of its id by default")
     add("-i", "--interactive", action="store_true", help="give it this command's stdin")
     add("-d", "--detach", action="store_true", help="print its id once it runs, and leave it running")
-    add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="variable; without value, from here")
-    add("--entrypoint", metavar="COMMAND", help="in place of the image's; empty for none")
-    add("-w", "--workdir", default="", metavar="DIR", help="working directory")
-    add("-u", "--user", default="", metavar="USER[:GROUP]", help="user and group, names or numbers")
-    add("--network", choices=("none", "host"), default="none", help="none (loopback only) or the host's")
-    add("--hostname", default="", help="host name inside")
-    add("--read-only", action="store_true", help="root file system read-only")
-    add("-l", "--label", action="append", default=[], metavar="NAME[=VALUE]", help="label of the container")
-    add("--stop-signal", default="", metavar="SIGNAL", help="signal that asks it to end")
-    add("--stop-timeout", type=float, default=10.0, metavar="SECONDS", help="from that signal to SIGKILL (10)")
     add("--pull", choices=("missing", "always", "never"), default="missing", help="when to fetch the image")
     add("--plain-http", action="store_true", help="the registry speaks HTTP without TLS")
     add("--trace", action="store_true", help="show the trace of this run on stderr afterwards")
-    add("image", metavar="IMAGE", help="reference of the image")
-    add("command", metavar="COMMAND", nargs="...", help="command and its arguments, in place of the image's")
+    container_arguments(parser)
 
 
 def run(context: Context) -> int:
@@ -67,40 +62,21 @@ def run(context: Context) -> int:
 
 
 def request_body(container: str, args: Namespace) -> dict[str, Any]:
-    """Return the request ``runtime.container.run`` (`hythe.wire.runtime.Run`) but for its io channel."""
+    """Return the request ``runtime.container.run`` (`hythe.wire.runtime.Run`) but for its io channel.
+
+    Raises:
+        InvalidArgument: a flag has a bad value.
+    """
     return {
         "id": container,
         "name": args.name,
         "image": args.image,
-        "spec": {
-            "args": args.command,
-            "entrypoint": None if args.entrypoint is None else ([args.entrypoint] if args.entrypoint else []),
-            "env": [_variable(text) for text in args.env if "=" in text or text in os.environ],
-            "cwd": args.workdir,
-            "user": args.user,
-            "hostname": args.hostname,
-            "network": args.network,
-            "read_only": args.read_only,
-            "stdin": args.interactive,
-            "auto_remove": args.rm,
-            "labels": dict(_pair(text) for text in args.label),
-            "stop_signal": args.stop_signal,
-            "stop_timeout_s": args.stop_timeout,
-        },
+        "spec": {**spec_of(args), "stdin": args.interactive, "auto_remove": args.rm},
         "host": args.setting_host or "",
         "wait": not args.detach,
         "pull": args.pull,
         "plain_http": args.plain_http,
     }
-
-
-def _variable(text: str) -> str:
-    return text if "=" in text else f"{text}={os.environ[text]}"
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name, value
 
 
 def _detached(context: Context, subject: str, body: dict[str, Any], container: str) -> int:

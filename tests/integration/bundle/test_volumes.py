@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from hythe.errors import InvalidArgument, Unimplemented
+from hythe.errors import InvalidArgument
 from hythe.oci import default_platform
 from hythe_bundle.adapters.bundle_directories import BundleDirectories
 from hythe_bundle.adapters.host import DiskRoom
@@ -17,7 +17,7 @@ from hythe_bundle.adapters.local_host import LocalHost
 from hythe_bundle.bundle import Bundles
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.volumes import ResolvedMount
-from hythe_bundle.wishes import MountWish, RlimitWish, Wishes
+from hythe_bundle.wishes import MountWish, NamespaceWishes, RlimitWish, Wishes
 from scripts.lab.images import busybox
 from tests.fixtures.bundles import Rig
 
@@ -38,12 +38,26 @@ class Directories:
         chain_id: str,
         wanted: Sequence[MountWish],
         of_image: Sequence[str],
+        namespaces: NamespaceWishes,
     ) -> tuple[ResolvedMount, ...]:
         """See `hythe_bundle.volumes.VolumePlaces.resolve`."""
         assert chain_id
         self.asked.append((namespace, container_id, tuple(wanted), tuple(of_image)))
         places = {wish.target: wish.source for wish in wanted} | {path: path.strip("/") for path in of_image}
         return tuple(ResolvedMount("bind", str(self.root / name), target) for target, name in places.items())
+
+    def names_of(self, container_id: str) -> list[str]:
+        """See `VolumePlaces.names_of`."""
+        return [wish.source for _, known, wanted, _ in self.asked if known == container_id for wish in wanted]
+
+    async def release(self, container_id: str) -> None:
+        """Keep everything."""
+
+    async def abandon(self, container_id: str) -> None:
+        """Keep everything."""
+
+    async def recover(self, used: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+        """Know everything already."""
 
 
 def bundles(rig: Rig, volumes: Directories) -> Bundles:
@@ -61,15 +75,9 @@ async def test_volumes_of_request_and_image_are_mounted(rig: Rig, tmp_path: Path
     bundle = await bundles(rig, volumes).prepare(wanted, rig.reports.append)
     assert volumes.asked == [("default", wanted.id, (WISH,), ("/of/image",))]
     mounts = json.loads((bundle.path / "config.json").read_text())["mounts"]
+    assert json.loads((bundle.path / "record.json").read_text())["volumes"] == ["name"]
     sources = {mount["destination"]: mount["source"] for mount in mounts}
     assert sources["/data"] == f"{volumes.root}/name" and sources["/of/image"] == f"{volumes.root}/of/image"
-
-
-async def test_host_without_volumes_says_so(rig: Rig) -> None:
-    """A volume isn't replaced by something else."""
-    target = rig.blobs.add(busybox().build())
-    with pytest.raises(Unimplemented, match="volume"):
-        await rig.bundles.prepare(rig.request(target, Wishes(mounts=(WISH,))), rig.reports.append)
 
 
 async def test_request_that_cannot_be_fulfilled_makes_nothing(rig: Rig, tmp_path: Path) -> None:

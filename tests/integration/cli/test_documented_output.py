@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from hythe.cli import image_show, images
+from hythe.cli import volumes as volume_list
 from hythe.cli.filters_docker import LIST_KEYS
-from hythe.wire import content
+from hythe.wire import content, volumes
 from hythe.wire import images as wire
 from hythe.wire.distribution import BlobPush, LayerProgress, PullProgress, PushProgress
 from scripts.lab.stack import Stack
@@ -170,6 +171,8 @@ def _names(value: object) -> set[str]:
         ("Progress", BlobPush),
         ("Progress", PullProgress),
         ("Progress", PushProgress),
+        ("hythe volume ls", volumes.VolumeInfo),
+        ("hythe volume prune", volumes.VolumesPruned),
         ("hythe content ls", content.ContentInfo),
         ("hythe content active", content.IngestState),
         ("hythe content check", content.ContentChecked),
@@ -183,7 +186,11 @@ def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[B
 
 def test_every_field_of_a_template_is_documented() -> None:
     """The list of fields is the one that the commands know, no more and no less."""
-    for command, headers in (("hythe images", images.HEADERS), ("hythe images history", image_show.HISTORY_HEADERS)):
+    for command, headers in (
+        ("hythe images", images.HEADERS),
+        ("hythe images history", image_show.HISTORY_HEADERS),
+        ("hythe volume ls", volume_list.HEADERS),
+    ):
         (cells,) = re.findall(rf"^\| `{command}` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
         assert re.findall(r"`(\w+)`", cells) == list(headers)
 

@@ -52,6 +52,7 @@ def test_unknown_signal_is_refused(text: str) -> None:
         ('exec: "/tmp": is a directory', 126),
         ("exec /bad: exec format error", 126),
         ("error mounting /data: no such file or directory", 125),
+        ("error running hook #0: fork/exec /gone: no such file or directory", 125),
         ("", 125),
     ],
 )

@@ -74,12 +74,10 @@ class LocalHost:
         """See `Host.source`."""
         try:
             if create:
-                Path(path).mkdir(mode=0o755, parents=True, exist_ok=True)
+                _make_directories(Path(path))
             Path(path).stat()
         except FileNotFoundError:
             return None
-        except FileExistsError:
-            pass  # a file, which is as good
         except OSError as error:
             raise InvalidArgument(f"mount {path[:200]!r}: it can't be looked at", cause=str(error)) from error
         return _passed_on(path) if mounts else Source()
@@ -88,6 +86,20 @@ class LocalHost:
         """See `Host.has_io_weight`. The files are in every cgroup but the root."""
         patterns = ("blkio/*/blkio.weight", "blkio/*/blkio.bfq.weight", "*/io.weight", "*/io.bfq.weight")
         return any(True for pattern in patterns for _ in Path(_CGROUPS).glob(pattern))
+
+
+def _make_directories(path: Path) -> None:
+    """Make a directory, and those above it, where nothing is: open to all, as Docker's are, whatever this process's umask."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = path.parent
+    for each in reversed(missing):
+        try:
+            each.mkdir()
+        except FileExistsError:
+            continue  # another container's, at the same time
+        each.chmod(0o755)
 
 
 def _cgroup_version() -> Literal[1, 2]:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hythe import failpoints, tracing
 from hythe.digest import Digest, digest_of
 from hythe.errors import AlreadyExists, Conflict, NotFound
 from hythe.oci import Platform
-from hythe.ports.snapshots import Mount, Snapshotter
-from hythe_bundle import command, spec
+from hythe.ports.snapshots import NO_PARENT, Mount, Snapshotter
+from hythe_bundle import command, foreign, spec
+from hythe_bundle.bundle_files import BundleFile, BundleFiles
 from hythe_bundle.command import Wishes
 from hythe_bundle.content import Origin, Report
+from hythe_bundle.foreign import ForeignDisk
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.images import UnpackedImage
 from hythe_bundle.spec import BoundFile, HostFacts
@@ -39,22 +41,24 @@ class BundleRequest:
     """What a bundle is asked to be.
 
     Attributes:
-        image: root manifest or index.
+        image: root manifest or index; None where `directory` takes its place.
+        directory: absolute path of a bundle that others made, which is run in place of an image.
         request: the request as it came, JSON; kept in the record, and compared when the id comes again.
     """
 
     id: str
     namespace: str
     origin: Origin
-    image: Digest
+    image: Digest | None
     wishes: Wishes
     cgroup_path: str
     request: str
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle on disk; `mounts` make its root file system at `rootfs`."""
+    """A bundle on disk; `mounts` make its root file system at `rootfs`, none where that lies in somebody's directory."""
 
     path: Path
     mounts: tuple[Mount, ...]
@@ -68,46 +72,21 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleFile:
-    """One file of a bundle; a `shared` one can be read by every user of the container that it is bound into."""
+class KeptBundle:
+    """What is kept of a container's bundle: its record, the text of its config.json, and its mounts."""
 
-    text: str
-    shared: bool
-
-
-class BundleFiles(Protocol):
-    """The directories of bundles. All but `path` block: call them in a thread."""
-
-    def path(self, namespace: str, container_id: str) -> Path:
-        """Return where a bundle lies.
-
-        Raises:
-            InvalidArgument: namespace or id breaks its rule, so that it could be no name of a directory.
-        """
-
-    def write(self, path: Path, files: Mapping[str, BundleFile]) -> None:
-        """Make the directory with ``rootfs`` and these files in it, or make again what is missing or other than this.
-
-        Raises:
-            ResourceExhausted: the disk is full; nothing is left behind.
-        """
-
-    def check_unmounted(self, path: Path) -> None:
-        """Return if nothing is mounted in the directory.
-
-        Raises:
-            FailedPrecondition: something is.
-        """
-
-    def remove(self, path: Path) -> None:
-        """Remove the directory; nothing happens if it isn't there. `check_unmounted` comes first."""
-
-    def keep_only(self, paths: set[Path]) -> None:
-        """Remove all other bundles, but for those in which something is mounted."""
+    path: Path
+    record: Mapping[str, Any]
+    config: str
+    mounts: tuple[Mount, ...]
 
 
 class Bundles:
-    """Prepares and releases bundles."""
+    """Prepares and releases bundles.
+
+    Attributes:
+        adopting: held while a directory of others becomes a container's, and while one is removed.
+    """
 
     def __init__(
         self,
@@ -118,6 +97,7 @@ class Bundles:
         room: Room,
         host: Callable[[], HostFacts],
         platform: Platform,
+        disk: ForeignDisk,
     ) -> None:
         """Make bundles for `platform` on the host that `host` tells of."""
         self._snapshots = snapshots
@@ -127,6 +107,8 @@ class Bundles:
         self._room = room
         self._host = host
         self._platform = platform
+        self._disk = disk
+        self.adopting = asyncio.Lock()
 
     async def prepare(self, wanted: BundleRequest, report: Report) -> Bundle:
         """Return the container's bundle, made if it isn't there; one durable commit when the image is unpacked already.
@@ -139,6 +121,7 @@ class Bundles:
         Raises:
             Conflict: the id has a bundle that was asked for otherwise.
             InvalidArgument: the request or the image's config can't be fulfilled.
+            FailedPrecondition: another container may write to the root file system of the same directory.
             ResourceExhausted: the disk or its reserve is used up.
             HytheError: see `Unpacker.unpack`.
         """
@@ -147,13 +130,20 @@ class Bundles:
         if known is not None:
             return known
         self._room.check("prepare bundle")
+        if wanted.image is None:
+            async with self.adopting:
+                return await self._record(wanted, path, await self._adopt(wanted), NO_PARENT)
         image = (await self._unpacker.unpack(wanted.origin, wanted.image, self._platform, report)).image
         with tracing.span("make spec"):
             texts = await self._describe(wanted, image, path)
+        return await self._record(wanted, path, texts, image.chain_id)
+
+    async def _record(self, wanted: BundleRequest, path: Path, texts: dict[str, str], parent: str) -> Bundle:
+        """Make the durable record of a bundle, then the bundle."""
         try:
             with tracing.span("prepare snapshot"):
                 labels = {_LABEL + name: text for name, text in texts.items()}
-                mounts = await self._snapshots.prepare(wanted.id, image.chain_id, labels=labels)
+                mounts = await self._snapshots.prepare(wanted.id, parent, labels=labels)
         except AlreadyExists:
             known = await self._find(wanted, path)
             if known is None:
@@ -211,18 +201,10 @@ class Bundles:
         return await self._write(path, texts, await self._snapshots.mounts(wanted.id))
 
     async def _describe(self, wanted: BundleRequest, image: UnpackedImage, path: Path) -> dict[str, str]:
-        """Return the files of the bundle but for the mounts."""
-        host, wishes = self._host(), wanted.wishes
-        config = spec.make(
-            wanted.id,
-            wishes,
-            image.config,
-            await self._facts.user(wishes.user or image.config.user, image.chain_id),
-            wanted.cgroup_path,
-            _bound_files(wishes, path, host),
-            host,
-            with_32_bit=await self._facts.has_32_bit(image.chain_id),
-        )
+        """Return the files of the bundle of an image but for the mounts."""
+        wishes = wanted.wishes
+        bound = _bound_files(wishes, path, self._host())
+        config = await self.configure(wanted.id, wishes, image, wanted.cgroup_path, bound)
         record = {
             "id": wanted.id,
             "namespace": wanted.namespace,
@@ -243,12 +225,76 @@ class Bundles:
             texts["hosts"] = f"127.0.0.1\tlocalhost {config['hostname']}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
         return texts
 
+    async def configure(
+        self, container_id: str, wishes: Wishes, image: UnpackedImage, cgroup_path: str, bound: list[BoundFile]
+    ) -> dict[str, Any]:
+        """Return the config.json of a container of an image; see `spec.make`."""
+        return spec.make(
+            container_id,
+            wishes,
+            image.config,
+            await self._facts.user(wishes.user or image.config.user, image.chain_id),
+            cgroup_path,
+            bound,
+            self._host(),
+            with_32_bit=await self._facts.has_32_bit(image.chain_id),
+        )
+
+    async def _adopt(self, wanted: BundleRequest) -> dict[str, str]:
+        """Return the files of the bundle of a container that is run from somebody's directory."""
+        with tracing.span("read bundle", hythe__bundle=wanted.directory):
+            found = await asyncio.to_thread(foreign.read, self._disk, wanted.directory)
+        async for other in self.records():
+            foreign.check_apart(found, other)
+        config = foreign.adopt(found, wanted.id, wanted.namespace, "/" + wanted.cgroup_path.strip("/"))
+        record = {
+            "id": wanted.id,
+            "namespace": wanted.namespace,
+            **foreign.facts(found),
+            "args": list(found.config.args),
+            "stop_signal": command.signal_of(wanted.wishes.stop_signal or found.config.stop_signal),
+            "request": json.loads(wanted.request),
+            "request_digest": _digest(wanted),
+        }
+        return {_RECORD: _json(record), foreign.CONFIG: _json(config)}
+
+    async def records(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the record of each container's bundle, with ``created_at``."""
+        async for snapshot in self._snapshots.walk():
+            if texts := _texts(snapshot.labels):
+                yield {**json.loads(texts[_RECORD]), "created_at": snapshot.created_at}
+
+    def path(self, namespace: str, container_id: str) -> Path:
+        """Return where a container's bundle lies; see `BundleFiles.path`."""
+        return self._files.path(namespace, container_id)
+
+    async def look_up(self, namespace: str, container_id: str) -> KeptBundle:
+        """Return what is kept of a container's bundle.
+
+        Raises:
+            NotFound: this host has none of that id in the namespace (``kind=bundle``).
+        """
+        missing = NotFound(f"find bundle {container_id}: there is none on this host", details={"kind": "bundle"})
+        try:
+            snapshot = await self._snapshots.stat(container_id)
+        except NotFound:
+            raise missing from None
+        texts = _texts(snapshot.labels)
+        record = json.loads(texts.get(_RECORD, "{}"))
+        if record.get("namespace") != namespace:
+            raise missing
+        mounts = () if record.get("directory") else await self._snapshots.mounts(container_id)
+        record["created_at"] = snapshot.created_at
+        return KeptBundle(self._files.path(namespace, container_id), record, texts[_CONFIG], mounts)
+
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
+        record = json.loads(texts[_RECORD])
+        if record.get("directory"):
+            mounts = ()  # the root file system is somebody's directory; the snapshot is there for its labels alone
         with tracing.span("write bundle"):
             every = {**texts, _MOUNTS: _json([asdict(mount) for mount in mounts])}
             files = {name: BundleFile(text, name in _SHARED) for name, text in every.items()}
             await asyncio.to_thread(self._files.write, path, files)
-        record = json.loads(texts[_RECORD])
         return Bundle(path, mounts, tuple(record["args"]), record["stop_signal"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ DEFAULT_HOST = "docker.io"
 DEFAULT_TAG = "latest"
 MAX_NAME_LENGTH = 255
 MAX_REFERENCE_LENGTH = 512
+MAX_DIRECTORY_BYTES = 4095
+BUNDLE_SCHEME = "bundle:"
 
 _LABEL = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[A-Fa-f0-9:]+\])(?::(?P<port>[0-9]{{1,5}}))?")
@@ -102,6 +105,29 @@ def parse_reference(text: str) -> Reference:
     if tag is None and digest is None:
         tag = DEFAULT_TAG
     return Reference(host, repository, tag, digest)
+
+
+def bundle_reference(directory: str) -> str:
+    """Return what stands in place of an image's reference where a container is run from a bundle directory.
+
+    Args:
+        directory: absolute path without ``.``, ``..`` and doubled slashes.
+
+    Raises:
+        InvalidArgument: it is none, has a NUL character, or is longer than 4095 bytes.
+    """
+    if posixpath.normpath(directory) != directory or not directory.startswith("/") or directory.startswith("//"):
+        raise InvalidArgument(f"run bundle {directory[:200]!r}: it is not the absolute path of a directory")
+    if "\0" in directory or len(directory.encode(errors="surrogateescape")) > MAX_DIRECTORY_BYTES:
+        raise InvalidArgument(
+            f"run bundle {directory[:200]!r}: no path has a NUL or more than {MAX_DIRECTORY_BYTES} bytes"
+        )
+    return BUNDLE_SCHEME + directory
+
+
+def is_bundle(reference: str) -> bool:
+    """Tell whether a container's reference names a bundle directory; no image's reference begins like that."""
+    return reference.startswith(f"{BUNDLE_SCHEME}/")
 
 
 def _split_host(text: str) -> tuple[str, str]:

@@ -105,6 +105,13 @@ async def test_wish_without_digest_takes_the_digest_of_the_image(store: Store) -
     assert record.digest == DIGEST_B
 
 
+async def test_wish_for_a_bundle_directory_needs_no_image(store: Store) -> None:
+    """A container that is run from a directory is recorded without any digest, whatever images are known."""
+    record = await store.begin(asks(), wish("web", reference="bundle:/srv/web", digest=None))
+    assert (record.reference, record.digest) == ("bundle:/srv/web", "")
+    assert (await store.container("default", "web")).digest == ""
+
+
 async def test_wish_with_unknown_image_is_not_found_by_kind(store: Store) -> None:
     """A caller can tell that it is the image that is missing, and nothing is reserved."""
     with pytest.raises(NotFound) as caught:

@@ -11,6 +11,7 @@ from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.errors import AlreadyExists, InvalidArgument, NotFound
 from hythe.identifiers import new_id
+from hythe.reference import is_bundle
 from hythe.wire import agent, bundle, distribution, metadata
 from hythe.wire.base import Empty
 from hythe.wire.container import ContainerRecord, Epoch, ImageRef
@@ -94,7 +95,7 @@ class FakeMetadata:
         if any(r.name == request.name and r.id != request.id for r in self.records.values()):
             raise AlreadyExists(f"begin {request.name}: the name is taken")
         digest = request.image.digest or self.images.get(request.image.reference)
-        if digest is None:
+        if digest is None and not is_bundle(request.image.reference):
             raise NotFound(f"find image {request.image.reference}", details={"kind": "image"})
         if request.id in self.records:
             return self.records[request.id]

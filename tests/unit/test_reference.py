@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hythe.digest import Digest
 from hythe.errors import InvalidArgument
-from hythe.reference import MAX_REFERENCE_LENGTH, Reference, parse_reference
+from hythe.reference import MAX_REFERENCE_LENGTH, Reference, bundle_reference, is_bundle, parse_reference
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -146,3 +146,19 @@ def test_familiar_form_never_moves_an_image_to_another_host() -> None:
     for text in ("docker.io/localhost/app", "docker.io/a.b/app", "docker.io/index.docker.io/app"):
         assert parse_reference(parse_reference(text).familiar) == parse_reference(text)
         assert parse_reference(text).familiar.startswith("docker.io/")
+
+
+def test_bundle_directory_is_told_from_every_image() -> None:
+    """What stands for a bundle directory is no image's reference, and no image's reference is taken for one."""
+    text = bundle_reference("/srv/a b")
+    assert text == "bundle:/srv/a b" and is_bundle(text)
+    with pytest.raises(InvalidArgument):
+        parse_reference(bundle_reference("/srv/web"))
+    assert not any(is_bundle(str(parse_reference(image))) for image in ("bundle", "bundle:1", "bundle:5000/srv"))
+
+
+@pytest.mark.parametrize("directory", ["", "srv", "/srv/", "/srv/..", "/srv//a", "//srv", "/a\0b", "/" + "a" * 4095])
+def test_path_that_is_not_plain_and_absolute_is_no_bundle_directory(directory: str) -> None:
+    """One directory has one spelling."""
+    with pytest.raises(InvalidArgument):
+        bundle_reference(directory)

@@ -8,54 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hythe import failpoints, tracing
-from hythe.digest import Digest, digest_of
 from hythe.errors import AlreadyExists, Conflict, NotFound
 from hythe.oci import Platform
-from hythe.ports.snapshots import Mount, Snapshotter
-from hythe_bundle import command, host_facts, id_maps, mounts, names, spec
-from hythe_bundle.content import Origin, Report
-from hythe_bundle.host_facts import Found, Host
-from hythe_bundle.image_facts import ImageFacts
-from hythe_bundle.images import UnpackedImage
+from hythe.ports.snapshots import NO_PARENT, Mount, Snapshotter
+from hythe_bundle import id_maps, names
+from hythe_bundle.bundle_files import BundleFile, BundleFiles
+from hythe_bundle.content import Report
+from hythe_bundle.describing import CONFIG, RECORD, BundleRequest, Descriptions, compact
 from hythe_bundle.unpacker import Room, Unpacker
-from hythe_bundle.volumes import ResolvedMount, VolumePlaces
-from hythe_bundle.wishes import Wishes
+from hythe_bundle.volumes import VolumePlaces
 
 _LABEL = "bundle/"
-_RECORD = "record.json"
-_CONFIG = "config.json"
 _MOUNTS = "mounts.json"
-_SHARED = names.FILES
-"""Files that the container itself reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class BundleRequest:
-    """What a bundle is asked to be.
-
-    Attributes:
-        image: root manifest or index.
-        request: the request as it came, JSON; kept in the record, and compared when the id comes again.
-    """
-
-    id: str
-    namespace: str
-    origin: Origin
-    image: Digest
-    wishes: Wishes
-    cgroup_path: str
-    request: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle on disk; `mounts` make its root file system at `rootfs`."""
+    """A bundle on disk; `mounts` make its root file system at `rootfs`, none where that lies in somebody's directory."""
 
     path: Path
     mounts: tuple[Mount, ...]
@@ -69,72 +44,41 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleFile:
-    """One file of a bundle; a `shared` one can be read by every user of the container that it is bound into.
+class KeptBundle:
+    """What is kept of a container's bundle: its record, the text of its config.json, and its mounts."""
 
-    Attributes:
-        owner: user and group of the host.
-    """
-
-    text: str
-    shared: bool
-    owner: tuple[int, int] = id_maps.ROOT
-
-
-class BundleFiles(Protocol):
-    """The directories of bundles. All but `path` block: call them in a thread."""
-
-    def path(self, namespace: str, container_id: str) -> Path:
-        """Return where a bundle lies.
-
-        Raises:
-            InvalidArgument: namespace or id breaks its rule, so that it could be no name of a directory.
-        """
-
-    def write(self, path: Path, files: Mapping[str, BundleFile]) -> None:
-        """Make the directory with ``rootfs`` and these files in it, or make again what is missing or other than this.
-
-        Raises:
-            ResourceExhausted: the disk is full; nothing is left behind.
-        """
-
-    def check_unmounted(self, path: Path) -> None:
-        """Return if nothing is mounted in the directory.
-
-        Raises:
-            FailedPrecondition: something is.
-        """
-
-    def remove(self, path: Path) -> None:
-        """Remove the directory; nothing happens if it isn't there. `check_unmounted` comes first."""
-
-    def keep_only(self, paths: set[Path]) -> None:
-        """Remove all other bundles, but for those in which something is mounted."""
+    path: Path
+    record: Mapping[str, Any]
+    config: str
+    mounts: tuple[Mount, ...]
 
 
 class Bundles:
-    """Prepares and releases bundles."""
+    """Prepares and releases bundles.
+
+    Attributes:
+        adopting: held while a directory of others becomes a container's, and while one is removed.
+    """
 
     def __init__(
         self,
         snapshots: Snapshotter,
         unpacker: Unpacker,
-        facts: ImageFacts,
+        descriptions: Descriptions,
         files: BundleFiles,
         room: Room,
-        host: Host,
         platform: Platform,
         volumes: VolumePlaces,
     ) -> None:
-        """Make bundles for `platform` on `host`."""
+        """Make bundles for `platform`, described by `descriptions`, which takes volumes from `volumes` as well."""
         self._snapshots = snapshots
         self._unpacker = unpacker
-        self._facts = facts
+        self._descriptions = descriptions
         self._files = files
         self._room = room
-        self._host = host
         self._platform = platform
         self._volumes = volumes
+        self.adopting = asyncio.Lock()
 
     async def prepare(self, wanted: BundleRequest, report: Report) -> Bundle:
         """Return the container's bundle, made if it isn't there; one durable commit when the image is unpacked already.
@@ -146,8 +90,8 @@ class Bundles:
 
         Raises:
             Conflict: the id has a bundle that was asked for otherwise.
-            InvalidArgument, FailedPrecondition, NotFound: the request or the image's config can't be fulfilled; see
-                `spec.make`.
+            InvalidArgument, FailedPrecondition, NotFound: the request or the image's config can't be fulfilled, or another
+                container may write to the root file system of the same directory.
             ResourceExhausted: the disk or its reserve is used up.
             HytheError: see `Unpacker.unpack`.
         """
@@ -156,13 +100,25 @@ class Bundles:
         if known is not None:
             return known
         self._room.check("prepare bundle")
+        if wanted.image is None:
+            async with self.adopting:
+                texts = await self._descriptions.of_directory(wanted, self.records())
+                return await self._record(wanted, path, texts, NO_PARENT)
         image = (await self._unpacker.unpack(wanted.origin, wanted.image, self._platform, report)).image
         try:
             with tracing.span("make spec"):
-                texts = await self._describe(wanted, image, path)
+                texts = await self._descriptions.of_image(wanted, image, path)
+        except BaseException:
+            await asyncio.shield(self._volumes.abandon(wanted.id))
+            raise
+        return await self._record(wanted, path, texts, image.chain_id)
+
+    async def _record(self, wanted: BundleRequest, path: Path, texts: dict[str, str], parent: str) -> Bundle:
+        """Make the durable record of a bundle, then the bundle."""
+        try:
             with tracing.span("prepare snapshot"):
                 labels = {_LABEL + name: text for name, text in texts.items()}
-                mounts = await self._snapshots.prepare(wanted.id, image.chain_id, labels=labels)
+                mounts = await self._snapshots.prepare(wanted.id, parent, labels=labels)
         except AlreadyExists:
             known = await self._find(wanted, path)
             if known is None:
@@ -194,7 +150,7 @@ class Bundles:
             texts = _texts((await self._snapshots.stat(container_id)).labels)
         except NotFound:
             texts = {}
-        if texts and json.loads(texts[_RECORD])["namespace"] != namespace:
+        if texts and json.loads(texts[RECORD])["namespace"] != namespace:
             return
         await asyncio.to_thread(self._files.check_unmounted, path)
         if texts:
@@ -212,7 +168,7 @@ class Bundles:
         async for snapshot in self._snapshots.walk():
             texts = _texts(snapshot.labels)
             if texts:
-                record = json.loads(texts[_RECORD])
+                record = json.loads(texts[RECORD])
                 path = self._files.path(record["namespace"], record["id"])
                 paths.add(path)
                 used.append((record["id"], record["namespace"], record.get("volumes", ())))
@@ -226,83 +182,55 @@ class Bundles:
             texts = _texts((await self._snapshots.stat(wanted.id)).labels)
         except NotFound:
             return None
-        record = json.loads(texts.get(_RECORD, "{}"))
-        if record.get("namespace") != wanted.namespace or record.get("request_digest") != _digest(wanted):
+        record = json.loads(texts.get(RECORD, "{}"))
+        if record.get("namespace") != wanted.namespace or record.get("request_digest") != wanted.digest:
             raise Conflict(f"prepare bundle {wanted.id}: there is one that was asked for otherwise")
         return await self._write(path, texts, await self._snapshots.mounts(wanted.id))
 
-    async def _describe(self, wanted: BundleRequest, image: UnpackedImage, path: Path) -> dict[str, str]:
-        """Return the files of the bundle but for the mounts."""
-        host, wishes = self._host.facts(), wanted.wishes
-        trace: dict[str, str] = {}
-        tracing.inject(trace)
-        request = spec.SpecRequest(
-            container_id=wanted.id,
-            wishes=wishes,
-            config=image.config,
-            user=await self._facts.user(wishes.user or image.config.user, image.chain_id, wishes.groups),
-            cgroup_path=wanted.cgroup_path,
-            bound=names.bound(wishes, path, host),
-            with_32_bit=await self._facts.has_32_bit(image.chain_id),
-            trace=trace,
-        )
-        found = Found()
-        if host_facts.needs_look(wishes):
-            found = await asyncio.to_thread(host_facts.find, wishes, self._host, create=False)
-        config = spec.make(request, host, found)  # what can't be fulfilled is refused before anything is made
-        volumes = await self._resolve(wanted, image)
-        if volumes or any(wish.create for wish in wishes.mounts):
-            found = await asyncio.to_thread(host_facts.find, wishes, self._host, create=True)
-            config = spec.make(replace(request, volumes=volumes), host, found)
-        record = {
-            "id": wanted.id,
-            "namespace": wanted.namespace,
-            "image": {
-                "reference": wanted.origin.reference,
-                "digest": str(wanted.image),
-                "manifest": str(image.manifest),
-                "config": str(image.config.digest),
-                "chain_id": image.chain_id,
-            },
-            "volumes": self._volumes.names_of(wanted.id),
-            "args": config["process"]["args"],
-            "stop_signal": command.stop_signal(wishes, image.config),
-            "request": json.loads(wanted.request),
-            "request_digest": _digest(wanted),
-        }
-        return {_RECORD: _json(record), _CONFIG: _json(config)} | names.texts(wishes, wanted.id, host)
+    async def records(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the record of each container's bundle, with ``created_at``."""
+        async for snapshot in self._snapshots.walk():
+            if texts := _texts(snapshot.labels):
+                yield {**json.loads(texts[RECORD]), "created_at": snapshot.created_at}
 
-    async def _resolve(self, wanted: BundleRequest, image: UnpackedImage) -> tuple[ResolvedMount, ...]:
-        """Return the mounts of the volumes of request and image."""
-        volumes = tuple(wish for wish in wanted.wishes.mounts if wish.type == "volume")
-        of_image = mounts.image_volumes(wanted.wishes, image.config)
-        if not volumes and not of_image:
-            return ()
-        shared = wanted.wishes.namespaces
-        return await self._volumes.resolve(wanted.namespace, wanted.id, image.chain_id, volumes, of_image, shared)
+    def path(self, namespace: str, container_id: str) -> Path:
+        """Return where a container's bundle lies; see `BundleFiles.path`."""
+        return self._files.path(namespace, container_id)
+
+    async def look_up(self, namespace: str, container_id: str) -> KeptBundle:
+        """Return what is kept of a container's bundle.
+
+        Raises:
+            NotFound: this host has none of that id in the namespace (``kind=bundle``).
+        """
+        missing = NotFound(f"find bundle {container_id}: there is none on this host", details={"kind": "bundle"})
+        try:
+            snapshot = await self._snapshots.stat(container_id)
+        except NotFound:
+            raise missing from None
+        texts = _texts(snapshot.labels)
+        record = json.loads(texts.get(RECORD, "{}"))
+        if record.get("namespace") != namespace:
+            raise missing
+        mounts = () if record.get("directory") else await self._snapshots.mounts(container_id)
+        record["created_at"] = snapshot.created_at
+        return KeptBundle(self._files.path(namespace, container_id), record, texts[CONFIG], mounts)
 
     async def _write(self, path: Path, texts: Mapping[str, str], mounts: tuple[Mount, ...]) -> Bundle:
-        config = json.loads(texts[_CONFIG])
+        record, config = json.loads(texts[RECORD]), json.loads(texts[CONFIG])
+        if record.get("directory"):
+            mounts = ()  # the root file system is somebody's directory; the snapshot is there for its labels alone
         mounts, owner = id_maps.with_id_maps(mounts, config), id_maps.owner(config)
         with tracing.span("write bundle"):
-            every = {**texts, _MOUNTS: _json([asdict(mount) for mount in mounts])}
+            every = {**texts, _MOUNTS: compact([asdict(mount) for mount in mounts])}
             files = {
-                name: BundleFile(text, name in _SHARED, owner if name in _SHARED else id_maps.ROOT)
+                name: BundleFile(text, name in names.FILES, owner if name in names.FILES else id_maps.ROOT)
                 for name, text in every.items()
             }
             await asyncio.to_thread(self._files.write, path, files)
-        record = json.loads(texts[_RECORD])
         return Bundle(path, mounts, tuple(record["args"]), record["stop_signal"])
 
 
 def _texts(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the files that a snapshot's labels hold; none if it is no container's."""
     return {name.removeprefix(_LABEL): text for name, text in labels.items() if name.startswith(_LABEL)}
-
-
-def _digest(wanted: BundleRequest) -> str:
-    return str(digest_of(wanted.request.encode()))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))

@@ -113,7 +113,15 @@ def stop_signal(wishes: Wishes, config: ImageConfig) -> str:
     Raises:
         InvalidArgument: there is no such signal.
     """
-    text = wishes.stop_signal or config.stop_signal
+    return signal_of(wishes.stop_signal or config.stop_signal)
+
+
+def signal_of(text: str) -> str:
+    """Return a signal by its name with or without SIG, or by its number; the default for an empty text.
+
+    Raises:
+        InvalidArgument: there is no such signal.
+    """
     if not text:
         return DEFAULT_STOP_SIGNAL
     name = text.upper().removeprefix("SIG")

@@ -9,11 +9,12 @@ from hythe.errors import InvalidArgument
 from hythe.oci import Platform, parse_platform
 from hythe.wire import bundle as wire
 from hythe.wire.base import Empty
-from hythe.wire.container import ImageRef
+from hythe.wire.container import ContainerSpec, ImageRef
 from hythe.wire.distribution import LayerProgress
-from hythe_bundle.bundle import BundleRequest, Bundles
+from hythe_bundle.bundle import Bundles
 from hythe_bundle.content import LayerReport, Origin
 from hythe_bundle.convert import wishes_of
+from hythe_bundle.describing import BundleRequest
 from hythe_bundle.unpacker import Unpacker
 
 
@@ -39,7 +40,7 @@ class Handlers:
         origin = Origin(context.namespace, request.image.reference, request.plain_http)
         platform = parse_platform(request.platform) if request.platform else self._platform
         unpacked = await self._unpacker.unpack(
-            origin, _digest(request.image), platform, lambda news: progress(_progress(news))
+            origin, digest_of_image(request.image), platform, lambda news: progress(layer_progress(news))
         )
         return wire.ImageUnpacked(
             chain_id=unpacked.image.chain_id,
@@ -55,12 +56,13 @@ class Handlers:
             id=request.id,
             namespace=context.namespace,
             origin=Origin(context.namespace, request.image.reference, request.plain_http),
-            image=_digest(request.image),
+            image=None if request.spec.directory else digest_of_image(request.image),
             wishes=wishes_of(request.spec),
             cgroup_path=request.cgroup_path,
             request=request.model_dump_json(),
+            directory=_directory(request.spec),
         )
-        bundle = await self._bundles.prepare(wanted, lambda news: progress(_progress(news)))
+        bundle = await self._bundles.prepare(wanted, lambda news: progress(layer_progress(news)))
         return wire.BundlePrepared(
             path=str(bundle.path),
             rootfs=str(bundle.rootfs),
@@ -78,13 +80,34 @@ class Handlers:
         return Empty()
 
 
-def _digest(image: ImageRef) -> Digest:
+def digest_of_image(image: ImageRef) -> Digest:
+    """Return the digest that an image must have to be unpacked.
+
+    Raises:
+        InvalidArgument: it is not known.
+    """
     if image.digest is None:
         raise InvalidArgument(f"read image {image.reference}: its digest is not known yet", next_step="pull it first")
     return parse_digest(image.digest)
 
 
-def _progress(news: LayerReport) -> LayerProgress:
+_OF_A_DIRECTORY = frozenset(("directory", "stdin", "auto_remove", "labels", "stop_signal", "stop_timeout_s"))
+"""What a request may say beside a bundle directory: what Hythe itself does with the container."""
+
+
+def _directory(spec: ContainerSpec) -> str:
+    if spec.directory:
+        others = sorted(set(spec.model_dump(exclude_defaults=True)) - _OF_A_DIRECTORY)
+        if others:
+            raise InvalidArgument(
+                f"prepare bundle {spec.directory[:200]}: its config.json says {', '.join(others)}, the request may not",
+                next_step="change config.json",
+            )
+    return spec.directory
+
+
+def layer_progress(news: LayerReport) -> LayerProgress:
+    """Return the message that tells where a layer stands."""
     return LayerProgress(
         digest=str(news.digest), state=news.state, done_bytes=news.done_bytes, total_bytes=news.total_bytes
     )

@@ -7,13 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hythe.bus.service import Service
-from hythe.oci import default_platform
+from hythe.oci import Platform, default_platform
+from hythe.ports.snapshots import Snapshotter
 from hythe.process_runner import Process
 from hythe_bundle.adapters import host
 from hythe_bundle.adapters.bundle_directories import BundleDirectories
+from hythe_bundle.adapters.bundle_ledger import BundleLedger
 from hythe_bundle.adapters.bus_blobs import BusBlobs
+from hythe_bundle.adapters.bus_shelf import BusShelf, normalise
+from hythe_bundle.adapters.carrying import CarryingWorker
 from hythe_bundle.adapters.database import Database
+from hythe_bundle.adapters.foreign_disk import LocalForeignDisk
 from hythe_bundle.adapters.image_cache import ImageCache
+from hythe_bundle.adapters.local_ground import LocalGround
 from hythe_bundle.adapters.local_host import LocalHost
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
 from hythe_bundle.adapters.volume_copier import VolumeCopier
@@ -21,9 +27,15 @@ from hythe_bundle.adapters.volume_directories import VolumeDirectories
 from hythe_bundle.adapters.worker import WorkerApplier
 from hythe_bundle.applier import Limits
 from hythe_bundle.bundle import Bundles
+from hythe_bundle.bundle_handlers import BundleHandlers
+from hythe_bundle.content import Blobs
+from hythe_bundle.describing import Descriptions
+from hythe_bundle.directories import Directories
 from hythe_bundle.figures import PrometheusFigures
 from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
+from hythe_bundle.making import Making
+from hythe_bundle.packing import Packer
 from hythe_bundle.unpacker import Unpacker
 from hythe_bundle.volume_handlers import VolumeHandlers
 from hythe_bundle.volume_keeping import Volumes
@@ -37,10 +49,11 @@ async def build(process: Process) -> AsyncIterator[None]:
     room = host.DiskRoom(root, reserve_bytes)
     database = Database(root / "snapshots.db")
     snapshots = OverlaySnapshotter(root, database)
+    blobs = BusBlobs(process.bus, process.settings.host, root)
     unpacker = Unpacker(
         snapshots,
         WorkerApplier(root),
-        BusBlobs(process.bus, process.settings.host, root),
+        blobs,
         ImageCache(database),
         room,
         Limits(reserve_bytes=reserve_bytes),
@@ -49,11 +62,14 @@ async def build(process: Process) -> AsyncIterator[None]:
     files, facts = BundleDirectories(root), ImageFacts(snapshots)
     copier = VolumeCopier(root, reserve_bytes)
     volumes = Volumes(VolumeDirectories(root), copier, snapshots, room, records_lost=database.fresh)
-    bundles = Bundles(snapshots, unpacker, facts, files, room, LocalHost(platform), platform, volumes)
+    descriptions = Descriptions(facts, LocalHost(platform), volumes, LocalForeignDisk())
+    bundles = Bundles(snapshots, unpacker, descriptions, files, room, platform, volumes)
     await bundles.recover()
     service = Service(process, "bundle")
     Handlers(bundles, unpacker, platform).register(service)
     VolumeHandlers(volumes, process.settings.host).register(service)
+    carried = await _carried_bundles(process, database, snapshots, unpacker, blobs, bundles, descriptions, platform)
+    carried.register(service)
     await service.start()
     try:
         yield
@@ -62,3 +78,40 @@ async def build(process: Process) -> AsyncIterator[None]:
         await volumes.close()
         await snapshots.close()
         await asyncio.to_thread(database.close)
+
+
+async def _carried_bundles(
+    process: Process,
+    database: Database,
+    snapshots: Snapshotter,
+    unpacker: Unpacker,
+    blobs: Blobs,
+    bundles: Bundles,
+    descriptions: Descriptions,
+    platform: Platform,
+) -> BundleHandlers:
+    """Return the endpoints of carried bundles, after what a crash left unfinished was removed."""
+    settings = process.settings
+    ledger, ground = BundleLedger(database), LocalGround(settings.root)
+    await ledger.open()
+    making = Making(ledger, ground)
+    await making.recover()
+    carrier, disk = CarryingWorker(process.directory, settings.disk_reserve_bytes), LocalForeignDisk()
+    shelf = BusShelf(process.bus, settings.host)
+    return BundleHandlers(
+        Directories(
+            snapshots,
+            unpacker,
+            blobs,
+            bundles,
+            descriptions,
+            making,
+            ledger,
+            ground,
+            carrier,
+            disk,
+            platform,
+            ground.own_root,
+        ),
+        Packer(snapshots, bundles, making, ground, carrier, shelf, disk, ground.own_root, normalise),
+    )

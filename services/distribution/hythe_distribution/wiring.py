@@ -19,6 +19,8 @@ from hythe_distribution.adapters.verifier_programs import VerifierPrograms
 from hythe_distribution.adapters.zstd import load_zstd
 from hythe_distribution.archive.storing import INGEST_PREFIX as ARCHIVE_PREFIX
 from hythe_distribution.archive_handlers import ArchiveHandlers
+from hythe_distribution.artifact_handlers import ArtifactHandlers
+from hythe_distribution.artifacts import ArtifactFetcher
 from hythe_distribution.bringing import Bringer
 from hythe_distribution.catalogue import catalogue
 from hythe_distribution.catalogue_handlers import CatalogueHandlers
@@ -39,6 +41,8 @@ from hythe_distribution.pull import Puller
 from hythe_distribution.push import Pusher
 from hythe_distribution.referrers import Referrers
 from hythe_distribution.refetch import Refetcher
+from hythe_distribution.register_handlers import RegisterHandlers
+from hythe_distribution.registering import Registrar
 from hythe_distribution.resolver import Resolver
 from hythe_distribution.sending import Sender
 from hythe_distribution.tickets import Tickets
@@ -103,6 +107,9 @@ async def build(process: Process) -> AsyncIterator[None]:
         Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address).register(service)
         TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions)).register(service)
         CatalogueHandlers(images).register(service)
+        artifacts = ArtifactFetcher(resolver, bringer, content, publisher, naming, verifier, questions)
+        ArtifactHandlers(artifacts).register(service)
+        RegisterHandlers(Registrar(library, content, publisher, images.listing, questions)).register(service)
         ArchiveHandlers(library, content, images, server, questions, load_zstd()).register(service)
         server.start()
         try:

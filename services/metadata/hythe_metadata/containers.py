@@ -11,6 +11,7 @@ from hythe.digest import parse_digest
 from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound
 from hythe.identifiers import check_container_name, check_id, check_namespace
 from hythe.ports.metadata import ContainerRecord, ContainerWish, Desired, FinishOutcome, ImageRecord, Page
+from hythe.reference import is_bundle
 from hythe_metadata.changes import PAGE_BYTES, Happening, Moment
 
 SHORT_ID_LENGTH = 12
@@ -109,7 +110,7 @@ def plan_begin(
             details={"kind": "container", "id": facts.holder.id},
         )
     digest = wish.digest or (facts.image.digest if facts.image else "")
-    if not digest:
+    if not digest and not is_bundle(wish.reference):
         raise NotFound(
             f"begin container {wish.name}: image {wish.reference} is not known in namespace {namespace}",
             next_step=f"`hythe pull {wish.reference}`",

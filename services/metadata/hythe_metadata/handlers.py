@@ -107,7 +107,7 @@ def container_message(record: records.ContainerRecord) -> ContainerRecord:
         id=record.id,
         namespace=record.namespace,
         name=record.name,
-        image=ImageRef(reference=record.reference, digest=record.digest),
+        image=ImageRef(reference=record.reference, digest=record.digest or None),
         host=record.host,
         spec=read_reply(ContainerSpec, record.spec),
         desired=record.desired,

@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "status": Command("stack", "show the processes of the stack and their health"),
     "images": Command("images", "list images; `hythe images --help` says what else", group=True),
     "image": Command("images", "the same as images", group=True),
+    "bundle": Command("bundles", "run directories with a config.json, carry them elsewhere", group=True),
     "content": Command("content", "look at the blobs that images are made of", group=True),
     "pull": Command("image_transfer", "fetch an image and unpack it", traced=True),
     "push": Command("image_transfer", "send an image to a registry", traced=True),
@@ -67,6 +68,9 @@ COMMANDS: dict[str, Command] = {
     "config": Command("info", "show each setting and where its value comes from"),
     "version": Command("info", "show the version"),
 }
+
+RUNS = frozenset({"run", "bundle run"})
+"""The commands that end with a container's own exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parser.parse_args(rest)
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else exits.USAGE
-        return exits.RUN_OURS if name == "run" and code == exits.USAGE else code
+        return exits.RUN_OURS if name in RUNS and code == exits.USAGE else code
     return _run(name, command, getattr(module, function), args)
 
 
@@ -185,7 +189,7 @@ def _run(name: str, command: Command, function: Callable[[Context], int], args: 
     from hythe import settings
     from hythe.cli.context import Context
 
-    code_of = exits.code_of_run if name == "run" else exits.code_of
+    code_of = exits.code_of_run if name in RUNS else exits.code_of
     context: Context | None = None
     failed: HytheError | None = None
     try:

@@ -24,6 +24,8 @@ WORDS = {
     "pushed": "Pushed",
     "mounted": "Mounted",
     "there": "Already there",
+    "copying": "Copying",
+    "packing": "Packing",
 }
 RANK = {
     "waiting": 0,
@@ -38,6 +40,8 @@ RANK = {
     "pushed": 3,
     "mounted": 3,
     "there": 3,
+    "copying": 1,
+    "packing": 1,
 }
 """Fetching and unpacking overlap and report apart; what is shown of a layer never goes back to a lower rank."""
 
@@ -56,12 +60,14 @@ class Layer:
     @property
     def moving(self) -> bool:
         """Tell whether bytes are counted in its state."""
-        return self.state in ("fetching", "verifying", "unpacking", "pushing")
+        return self.state in ("fetching", "verifying", "unpacking", "pushing", "copying", "packing")
 
     def line(self, *, moving: bool) -> str:
         """Return its line; with `moving`, how far the present state is."""
         name = visible(self.digest.removeprefix("sha256:")[:12])
         text = f"{name}: {WORDS.get(self.state) or visible(self.state)}"
+        if moving and self.moving and not self.total_bytes:
+            return f"{text} {size(self.done_bytes)}"  # how much there will be, nobody knows
         if not self.total_bytes or self.state in ("waiting", "checking", "exists", "there"):
             return text
         if moving and self.moving:
@@ -84,13 +90,15 @@ class Progress:
         self.end()
 
     def message(self, payload: dict[str, Any]) -> None:
-        """Take one progress message of a pull, push or copy."""
+        """Take one progress message of a pull, push or copy, or of work on a bundle."""
         layer, blob = payload.get("layer"), payload.get("blob")
         if layer:
             self.layer(layer["digest"], layer["state"], layer["done_bytes"], layer["total_bytes"])
         elif blob:
             state = "there" if blob["state"] == "exists" else blob["state"]
             self.layer(blob["digest"], state, blob["done_bytes"], blob["total_bytes"])
+        elif step := payload.get("step"):
+            self.layer("rootfs", step, payload["done_bytes"], payload["total_bytes"])
 
     def layer(self, digest: str, state: str, done_bytes: int, total_bytes: int) -> None:
         """Take one report."""

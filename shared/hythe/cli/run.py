@@ -52,8 +52,13 @@ def run(context: Context) -> int:
     container = os.urandom(16).hex()
     if args.detach and args.interactive:
         raise InvalidArgument("check the command line: --interactive needs the command to stay; leave out --detach")
+    return start(context, container, request_body(container, args))
+
+
+def start(context: Context, container: str, body: dict[str, Any]) -> int:
+    """Make the request ``runtime.container.run`` and end as the container ends; its arguments are those of `hythe run`."""
+    args = context.args
     context.note(container__id=container, container__image__name=args.image)
-    body = request_body(container, args)
     subject = context.subject("runtime", "container", "run")
     code = (_detached if args.detach else _attached)(context, subject, body, container)
     if args.trace:

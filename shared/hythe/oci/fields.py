@@ -75,6 +75,11 @@ class Fields:
         self._value = value
         self._what = what
 
+    @property
+    def value(self) -> Mapping[str, object]:
+        """The object itself."""
+        return self._value
+
     def has(self, name: str) -> bool:
         """Tell whether a key is there in any mix of cases: Go's readers take ``Layers`` for ``layers``."""
         return any(key.lower() == name for key in self._value)

@@ -54,7 +54,7 @@ class ContainerRecord:
     """Intent about one container.
 
     Attributes:
-        digest: digest of the image's root manifest or index, always known.
+        digest: digest of the image's root manifest or index; empty only for a container of a bundle directory.
         spec: JSON text as it was given.
         era: era of the store when the desired state was last set; with `epoch_revision` the epoch of commands.
         epoch_revision: revision of the store at the last change of the desired state.

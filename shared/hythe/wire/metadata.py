@@ -14,7 +14,8 @@ class ContainerBegin(Request):
     """``container.begin``: in one transaction reserve the name, record spec and placement, take a lease.
 
     The request id is `id`. The same `id` with the same body answers the present record; another body is Conflict.
-    With ``image.digest`` unset the digest is looked up by reference (NotFound with details ``kind=image`` if unknown).
+    With ``image.digest`` unset the digest is looked up by reference (NotFound with details ``kind=image`` if unknown), but
+    for the reference of a bundle directory, which has none.
     """
 
     id: ContainerId

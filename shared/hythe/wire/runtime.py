@@ -23,7 +23,7 @@ class Run(Request):
     """``container.run`` (operation): place, record, and run a container from an image that is pulled if it is missing.
 
     The request id is `id`. Empty `name` takes the id's first 12 digits. Progress: `RunProgress`. Result: `RunResult`,
-    after the start with ``wait`` unset, else after the end.
+    after the start with ``wait`` unset, else after the end. With ``spec.directory`` there is no image: `image` is empty then.
     """
 
     id: ContainerId

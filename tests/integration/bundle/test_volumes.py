@@ -12,9 +12,11 @@ import pytest
 from hythe.errors import InvalidArgument
 from hythe.oci import default_platform
 from hythe_bundle.adapters.bundle_directories import BundleDirectories
+from hythe_bundle.adapters.foreign_disk import LocalForeignDisk
 from hythe_bundle.adapters.host import DiskRoom
 from hythe_bundle.adapters.local_host import LocalHost
 from hythe_bundle.bundle import Bundles
+from hythe_bundle.describing import Descriptions
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.volumes import ResolvedMount
 from hythe_bundle.wishes import MountWish, NamespaceWishes, RlimitWish, Wishes
@@ -63,8 +65,9 @@ class Directories:
 def bundles(rig: Rig, volumes: Directories) -> Bundles:
     """Return the bundles of `rig` on a host that has volumes."""
     platform = default_platform()
-    facts, files, room = ImageFacts(rig.snapshots), BundleDirectories(rig.root), DiskRoom(rig.root, 0)
-    return Bundles(rig.snapshots, rig.unpacker, facts, files, room, LocalHost(platform), platform, volumes)
+    files, room = BundleDirectories(rig.root), DiskRoom(rig.root, 0)
+    descriptions = Descriptions(ImageFacts(rig.snapshots), LocalHost(platform), volumes, LocalForeignDisk())
+    return Bundles(rig.snapshots, rig.unpacker, descriptions, files, room, platform, volumes)
 
 
 async def test_volumes_of_request_and_image_are_mounted(rig: Rig, tmp_path: Path) -> None:

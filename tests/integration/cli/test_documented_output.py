@@ -37,6 +37,8 @@ def _documented(heading: str) -> set[str]:
         ("hythe run -d", ["run", "-d", "--rm", "IMAGE", "true"]),
         ("hythe images", ["images"]),
         ("hythe pull", ["pull", "IMAGE"]),
+        ("hythe bundle ls", ["bundle", "ls"]),
+        ("hythe bundle inspect", ["bundle", "inspect", "documented"]),
         ("hythe status", ["status"]),
         ("hythe events", ["events", "--since", "1h", "--no-follow"]),
         ("hythe trace ls", ["trace", "ls"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -208,8 +209,27 @@ async def test_name_that_is_taken_is_refused_and_nothing_runs(lab: Lab) -> None:
     assert set(lab.metadata.records) == {other.id}
 
 
-@pytest.mark.parametrize(("change", "wrong"), [({"image": "no spaces allowed"}, "image"), ({"name": "-"}, "name")])
-async def test_request_that_is_wrong_asks_nobody(lab: Lab, change: dict[str, str], wrong: str) -> None:
+async def test_run_from_a_directory_asks_for_no_image(lab: Lab) -> None:
+    """A bundle directory takes the place of the image: nothing is pulled, and the record names the directory."""
+    order = lab.order("web", image="", spec=ContainerSpec(directory="/srv/web"), pull="always")
+    await lab.run(order)
+    (sent,) = lab.agent.orders
+    assert isinstance(sent, agent_wire.ContainerRun)
+    assert (sent.image.reference, sent.image.digest, sent.spec.directory) == ("bundle:/srv/web", None, "/srv/web")
+    assert not [call for call in lab.calls.made if call.startswith("distribution")]
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"image": "no spaces allowed"}, "image"),
+        ({"name": "-"}, "name"),
+        ({"spec": {"directory": "/srv/web"}}, "directory and image"),
+        ({"image": "", "spec": {"directory": "srv/web"}}, "directory"),
+        ({"image": "", "spec": {"directory": "/srv/../etc"}}, "directory"),
+    ],
+)
+async def test_request_that_is_wrong_asks_nobody(lab: Lab, change: dict[str, Any], wrong: str) -> None:
     """What cannot be right is refused before anything is recorded."""
     with pytest.raises(InvalidArgument):
         await lab.run(lab.order(**change))

@@ -12,7 +12,7 @@ from hythe.identifiers import check_id, check_namespace
 from hythe.linux import mountinfo
 from hythe_bundle.adapters import disk_errors
 from hythe_bundle.adapters.removal import remove_tree
-from hythe_bundle.bundle import BundleFile
+from hythe_bundle.bundle_files import BundleFile
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class BundleDirectories:
-    """Keeps the promises of `hythe_bundle.bundle.BundleFiles`. All directories are for root alone (CVE-2021-41103)."""
+    """Keeps the promises of `hythe_bundle.bundle_files.BundleFiles`. All directories are for root alone (CVE-2021-41103)."""
 
     def __init__(self, root: Path) -> None:
         """Keep bundles below `root`/bundles."""

@@ -58,7 +58,13 @@ class Layer:
 
 
 class Applier:
-    """Makes the files of one layer below the current directory, which is the root."""
+    """Makes the files of one layer below the current directory, which is the root.
+
+    Attributes:
+        whiteouts: whether names that begin with ``.wh.`` take something away, as in a layer.
+    """
+
+    whiteouts = True
 
     def __init__(self, source: Source, *, max_entries: int, wrote: Callable[[int, int], None]) -> None:
         """Prepare to apply what `source` holds.
@@ -102,7 +108,7 @@ class Applier:
 
     def _apply(self, path: bytes, entry: Entry) -> None:
         parent, _, base = path.rpartition(b"/")
-        if base.startswith(WHITEOUT_PREFIX):
+        if self.whiteouts and base.startswith(WHITEOUT_PREFIX):
             self._source.skip(entry.size_bytes)
             self._white_out(parent, base)
             return

@@ -19,7 +19,7 @@ WRITE_BACK_BYTES = 8 << 20
 FAULT_CODE = 2
 
 
-def run(arguments: list[str]) -> NoReturn:
+def run(arguments: list[str], make: type[Applier] = Applier) -> NoReturn:
     """Do `main` and end at once with its code, or with `FAULT_CODE` and a line on stderr.
 
     Python's own way to end loads a library for the threads that still run, and its own report of a fault reads source
@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> NoReturn:
     """
     code = FAULT_CODE
     try:
-        code = main(arguments)
+        code = main(arguments, make)
     except BaseException as error:  # noqa: BLE001 (nobody above may see it, see there)
         os.write(2, _fault(error).encode(errors="replace"))
     finally:
@@ -42,11 +42,12 @@ def _fault(error: BaseException) -> str:
     return f"{type(error).__name__} in {' '.join(places[-8:])}: {error}\n"
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], make: type[Applier] = Applier) -> int:
     """Apply the layer and return the exit code: 0 when the last line says ``done``, 1 when it says ``failed``.
 
     Args:
         arguments: parent's pid, most uncompressed bytes, most entries, greatest ratio, bytes of free space to leave.
+        make: what applies the entries.
     """
     parent, max_bytes, max_entries, max_ratio, reserve = (int(argument) for argument in arguments)
     try:
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
         sandbox.enter(parent)
         watch = _Watch(blob, reserve)
         source = Source(ahead(hashed(blob.chunks(max_bytes=max_bytes, max_ratio=max_ratio), digest)))
-        applier = Applier(source, max_entries=max_entries, wrote=watch.wrote)
+        applier = make(source, max_entries=max_entries, wrote=watch.wrote)
         layer = applier.apply(tar.entries(source))
         lines = report.implied(layer.implied) + report.done(
             digest.hexdigest(),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hythe import tracing
-from hythe.errors import Conflict, DeadlineExceeded, HytheError, NotFound, Unavailable
+from hythe.errors import Conflict, DeadlineExceeded, HytheError, InvalidArgument, NotFound, Unavailable
 from hythe.identifiers import check_container_name
-from hythe.reference import parse_reference
+from hythe.reference import bundle_reference, parse_reference
 from hythe.wire.agent import ContainerRun, ContainerStatus
 from hythe.wire.container import ContainerRecord, ImageRef
 from hythe.wire.distribution import ImagePull, PullProgress
@@ -56,7 +56,7 @@ class Runs:
         Raises:
             HytheError: nothing is left behind, unless the outcome is "unknown"; then the record's lease settles it.
         """
-        reference = str(parse_reference(request.image))
+        reference = _reference(request)
         name = check_container_name(request.name) if request.name else request.id[:12]
         with tracing.span("place") as span:
             choice = await self._hosts.choose(request.host)
@@ -71,7 +71,7 @@ class Runs:
             lease_s=LEASE_S,
         )
         with self._settling.attended(request.id):
-            if request.pull != "always":
+            if request.pull != "always" or request.spec.directory:
                 try:
                     record = await self._metadata.begin(namespace, begin)
                 except NotFound as error:
@@ -221,6 +221,15 @@ class Runs:
             log.warning(
                 "a record could not be deleted now; its lease will", extra={"id": container_id, "cause": str(error)}
             )
+
+
+def _reference(request: Run) -> str:
+    """Return what the container is made from: an image's normalised reference, or a bundle directory."""
+    if not request.spec.directory:
+        return str(parse_reference(request.image))
+    if request.image:
+        raise InvalidArgument(f"run bundle {request.spec.directory[:200]!r}: it takes the place of an image, name none")
+    return bundle_reference(request.spec.directory)
 
 
 def _pass_on(progress: PullProgress, resolved: asyncio.Future[str], report: Report) -> None:

@@ -13,27 +13,29 @@ import pytest
 from hythe.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from hythe.ports.snapshots import Mount, Snapshotter, Stage
 from hythe_bundle.adapters.database import Database
+from hythe_bundle.adapters.native import NativeSnapshotter
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
+from hythe_bundle.adapters.snapshotter import SnapshotEngine
 from tests.fixtures.bundles import mounted
 
 Fill = Callable[[Path], None]
 
 
-class Overlay:
-    """The overlay snapshotter on a directory, which can be closed and opened again."""
+class Body:
+    """A snapshotter on a directory, which can be closed and opened again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, kind: Callable[[Path, Database], SnapshotEngine], directory: Path) -> None:
+        self._kind = kind
         self._directory = directory
         directory.mkdir()
         self._open()
 
     def _open(self) -> None:
         self._database = Database(self._directory / "snapshots.db")
-        self.snapshots: Snapshotter = OverlaySnapshotter(self._directory, self._database)
+        self.snapshots = self._kind(self._directory, self._database)
 
     async def close(self) -> None:
         """Stop it."""
-        assert isinstance(self.snapshots, OverlaySnapshotter)
         await self.snapshots.close()
         self._database.close()
 
@@ -43,19 +45,22 @@ class Overlay:
         self._open()
 
 
-BODIES: dict[str, Callable[[Path], Overlay]] = {"overlay": Overlay}
+BODIES: dict[str, Callable[[Path, Database], SnapshotEngine]] = {
+    "overlay": OverlaySnapshotter,
+    "native": NativeSnapshotter,
+}
 
 
 @pytest.fixture(params=BODIES)
-async def body(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Overlay]:
+async def body(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Body]:
     """A fresh, empty snapshotter of each body."""
-    made = BODIES[request.param](tmp_path / "body")
+    made = Body(BODIES[request.param], tmp_path / "body")
     yield made
     await made.close()
 
 
 @pytest.fixture
-def snapshots(body: Overlay) -> Snapshotter:
+def snapshots(body: Body) -> Snapshotter:
     """The snapshotter itself, for tests that don't restart it."""
     return body.snapshots
 
@@ -257,17 +262,15 @@ async def test_layer_committed_twice_at_once_is_one(snapshots: Snapshotter) -> N
 
 
 async def test_what_is_missing_is_said_to_be(snapshots: Snapshotter) -> None:
-    """Unknown names and parents are NotFound; an active snapshot is nobody's parent; a view needs one."""
+    """Unknown names and parents are NotFound; an active snapshot is nobody's parent."""
     for call in (snapshots.stat("x"), snapshots.mounts("x"), snapshots.remove("x"), snapshots.read_file("x", "/a", 1)):
         with pytest.raises(NotFound):
             await call
     with pytest.raises(NotFound):
         await snapshots.prepare("one", "x")
     await snapshots.prepare("one", "")
-    with pytest.raises(NotFound):
-        await snapshots.prepare("two", "one")
     with pytest.raises(InvalidArgument):
-        await snapshots.view("three", "")
+        await snapshots.prepare("two", "one")
 
 
 async def test_committed_snapshot_is_not_mounted_itself(snapshots: Snapshotter) -> None:
@@ -299,7 +302,7 @@ async def test_mounted_snapshot_is_not_removed(snapshots: Snapshotter, tmp_path:
     await snapshots.remove("one")
 
 
-async def test_labels_come_back_with_the_snapshot(body: Overlay) -> None:
+async def test_labels_come_back_with_the_snapshot(body: Body) -> None:
     """What was kept with a snapshot is there after a restart, and in the walk over all."""
     await body.snapshots.commit_stage(await stage(body.snapshots, write(a="1")), "base", "", labels={"k": "v"})
     await body.snapshots.prepare("one", "base", labels={"text": 'with "quotes"\nand lines', "other": ""})
@@ -310,7 +313,7 @@ async def test_labels_come_back_with_the_snapshot(body: Overlay) -> None:
     assert (found["one"].kind, found["one"].parent) == ("active", "base")
 
 
-async def test_committed_layers_and_writes_survive_a_restart(body: Overlay, tmp_path: Path) -> None:
+async def test_committed_layers_and_writes_survive_a_restart(body: Body, tmp_path: Path) -> None:
     """After a restart the same mounts show the same files."""
     await commit(body.snapshots, "base", "", write(a="1"))
     mounts = await body.snapshots.prepare("one", "base")
@@ -322,7 +325,7 @@ async def test_committed_layers_and_writes_survive_a_restart(body: Overlay, tmp_
         assert tree(tmp_path / "m") == {"a": "1", "b": "2"}
 
 
-async def test_unfinished_layer_is_gone_after_a_restart(body: Overlay) -> None:
+async def test_unfinished_layer_is_gone_after_a_restart(body: Body) -> None:
     """A layer that was being applied when the service ended leaves nothing on disk."""
     await commit(body.snapshots, "base", "", write(a="1"))
     unfinished = directory_of((await stage(body.snapshots, write(half="x"))).mounts)
@@ -332,7 +335,7 @@ async def test_unfinished_layer_is_gone_after_a_restart(body: Overlay) -> None:
     assert directory_of(fresh.mounts) != unfinished or not any(directory_of(fresh.mounts).iterdir())
 
 
-async def test_discarded_layer_leaves_nothing(body: Overlay) -> None:
+async def test_discarded_layer_leaves_nothing(body: Body) -> None:
     """A discarded stage goes with all that was applied to it; a committed one is not touched by a late discard."""
     made = await stage(body.snapshots, write(d__e__f="x"))
     kept = await stage(body.snapshots, write(a="1"))
@@ -344,7 +347,7 @@ async def test_discarded_layer_leaves_nothing(body: Overlay) -> None:
     assert not directory_of(made.mounts).exists() and directory_of(kept.mounts).exists()
 
 
-async def test_cancelled_commit_leaves_a_stage_or_a_snapshot(body: Overlay) -> None:
+async def test_cancelled_commit_leaves_a_stage_or_a_snapshot(body: Body) -> None:
     """Whenever a commit is given up, discarding afterwards leaves either the whole snapshot or nothing."""
     for turns in range(12):
         name = f"layer-{turns}"
@@ -364,7 +367,7 @@ async def test_cancelled_commit_leaves_a_stage_or_a_snapshot(body: Overlay) -> N
         assert directory_of(made.mounts).exists() == recorded
 
 
-async def test_cancelled_prepare_leaves_nothing(body: Overlay) -> None:
+async def test_cancelled_prepare_leaves_nothing(body: Body) -> None:
     """A caller that went away has no snapshot that nobody knows of."""
     for turns in range(8):
         task = asyncio.create_task(body.snapshots.prepare(f"c{turns}", ""))

@@ -12,11 +12,20 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """One line of mountinfo: where, what, and the options of its file system."""
+    """One line of mountinfo: where, what, and the options of its file system.
+
+    Attributes:
+        source: what was mounted, as the file system tells it: a device, a file, or a word.
+        device: number of the file system, ``major:minor``.
+        root: directory of that file system that shows at `point`.
+    """
 
     point: str
     type: str
     options: tuple[str, ...]
+    source: str = ""
+    device: str = ""
+    root: str = ""
 
     @property
     def upper_directory(self) -> str:
@@ -35,7 +44,9 @@ def mounts() -> Iterator[Mounted]:
         before, _, after = line.partition(b" - ")
         fields, rest = before.split(b" "), after.split(b" ")
         if len(fields) > 4 and len(rest) > 2:
-            yield Mounted(_text(fields[4]), rest[0].decode(), tuple(_text(option) for option in rest[2].split(b",")))
+            options = tuple(_text(option) for option in rest[2].split(b","))
+            source, device, root = _text(rest[1]), fields[2].decode(), _text(fields[3])
+            yield Mounted(_text(fields[4]), rest[0].decode(), options, source, device, root)
 
 
 def mounted_below(directory: Path) -> str:

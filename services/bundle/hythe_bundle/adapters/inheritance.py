@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from hythe.linux import files
-from hythe_bundle.adapters import merged
+from hythe_bundle.adapters import attributes, merged
 
 _OWN_XATTRS = "trusted."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
@@ -43,7 +42,7 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
             try:
                 with merged.open_directory(lower, path) as pattern:
                     if pattern is not None:
-                        _copy(pattern, directory)
+                        attributes.copy(pattern, directory, leave_out=_OWN_XATTRS)
             finally:
                 os.close(directory)
     finally:
@@ -64,18 +63,3 @@ def _is_hidden(top: int, path: bytes) -> bool:
         finally:
             os.close(directory)
     return False
-
-
-def _copy(pattern: int, directory: int) -> None:
-    found = os.fstat(pattern)
-    os.fchown(directory, found.st_uid, found.st_gid)
-    for name in os.listxattr(pattern):
-        if name.startswith(_OWN_XATTRS):
-            continue
-        try:
-            os.setxattr(directory, name, os.getxattr(pattern, name))
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENODATA):
-                raise
-    os.fchmod(directory, found.st_mode & 0o7777)
-    os.utime(directory, ns=(found.st_atime_ns, found.st_mtime_ns))

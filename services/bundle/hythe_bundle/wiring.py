@@ -14,6 +14,7 @@ from hythe_bundle.adapters.bundle_directories import BundleDirectories
 from hythe_bundle.adapters.bus_blobs import BusBlobs
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.image_cache import ImageCache
+from hythe_bundle.adapters.native import NativeSnapshotter
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
 from hythe_bundle.adapters.worker import WorkerApplier
 from hythe_bundle.applier import Limits
@@ -23,6 +24,8 @@ from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.unpacker import Unpacker
 
+SNAPSHOTTERS = {"overlayfs": OverlaySnapshotter, "native": NativeSnapshotter}
+
 
 @asynccontextmanager
 async def build(process: Process) -> AsyncIterator[None]:
@@ -31,7 +34,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     platform = default_platform()
     room = host.DiskRoom(root, reserve_bytes)
     database = Database(root / "snapshots.db")
-    snapshots = OverlaySnapshotter(root, database)
+    snapshots = SNAPSHOTTERS[process.settings.snapshotter](root, database, sync_layers=process.settings.sync_layers)
     unpacker = Unpacker(
         snapshots,
         WorkerApplier(root),

@@ -46,6 +46,11 @@ class SnapshotEngine:
         self._commits = Commits(layout, self._places, database, self._records, self._syncing)
         self._stages: dict[str, Commit | None] = {}
         self._committing: set[int] = set()
+        if not sync_layers:
+            log.warning(
+                "layers are not made durable (HYTHE_SYNC_LAYERS=off): after a power loss an unpacked image may have empty or "
+                "missing files"
+            )
         recover(layout, self._places, database, self._records)
 
     async def close(self) -> None:

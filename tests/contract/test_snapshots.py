@@ -1,103 +1,17 @@
-"""What every body of the snapshot port promises; a new body joins by one more entry in `BODIES`."""
+"""What every body of the snapshot port promises: layers, mounts and records. `BODIES` has the bodies."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from hythe.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from hythe.ports.snapshots import Mount, Snapshotter, Stage
-from hythe_bundle.adapters.database import Database
-from hythe_bundle.adapters.native import NativeSnapshotter
-from hythe_bundle.adapters.overlay import OverlaySnapshotter
-from hythe_bundle.adapters.snapshotter import SnapshotEngine
-from tests.fixtures.bundles import mounted
-
-Fill = Callable[[Path], None]
-
-
-class Body:
-    """A snapshotter on a directory, which can be closed and opened again."""
-
-    def __init__(self, kind: Callable[[Path, Database], SnapshotEngine], directory: Path) -> None:
-        self._kind = kind
-        self._directory = directory
-        directory.mkdir()
-        self._open()
-
-    def _open(self) -> None:
-        self._database = Database(self._directory / "snapshots.db")
-        self.snapshots = self._kind(self._directory, self._database)
-
-    async def close(self) -> None:
-        """Stop it."""
-        await self.snapshots.close()
-        self._database.close()
-
-    async def restart(self) -> None:
-        """Stop it and start it anew on the same directory."""
-        await self.close()
-        self._open()
-
-
-BODIES: dict[str, Callable[[Path, Database], SnapshotEngine]] = {
-    "overlay": OverlaySnapshotter,
-    "native": NativeSnapshotter,
-}
-
-
-@pytest.fixture(params=BODIES)
-async def body(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Body]:
-    """A fresh, empty snapshotter of each body."""
-    made = Body(BODIES[request.param], tmp_path / "body")
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def snapshots(body: Body) -> Snapshotter:
-    """The snapshotter itself, for tests that don't restart it."""
-    return body.snapshots
-
-
-def directory_of(mounts: Sequence[Mount]) -> Path:
-    """Return where a stage is written to."""
-    assert [mount.type for mount in mounts] == ["bind"]
-    return Path(mounts[0].source)
-
-
-async def stage(snapshots: Snapshotter, fill: Fill) -> Stage:
-    """Make a stage and let `fill` write to it."""
-    made = await snapshots.stage()
-    fill(directory_of(made.mounts))
-    return made
-
-
-async def commit(snapshots: Snapshotter, name: str, parent: str, fill: Fill, implied: Sequence[bytes] = ()) -> None:
-    """Commit a layer that `fill` writes."""
-    await snapshots.commit_stage(await stage(snapshots, fill), name, parent, implied=implied)
-
-
-def write(**files: str) -> Fill:
-    """Return a function that writes these files; ``__`` in a name is a slash."""
-
-    def fill(directory: Path) -> None:
-        for name, text in files.items():
-            path = directory / name.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    return fill
-
-
-def tree(point: Path) -> dict[str, str]:
-    """Return the text of all files below `point`."""
-    return {str(path.relative_to(point)): path.read_text() for path in point.rglob("*") if path.is_file()}
+from hythe.ports.snapshots import Snapshotter
+from tests.fixtures.snapshots import Body, commit, directory_of, shown, stage, tree, write
 
 
 async def test_layers_are_stacked_and_writes_stay_apart(snapshots: Snapshotter, tmp_path: Path) -> None:
@@ -105,13 +19,13 @@ async def test_layers_are_stacked_and_writes_stay_apart(snapshots: Snapshotter, 
     await commit(snapshots, "base", "", write(a="1", b="1"))
     await commit(snapshots, "top", "base", write(b="2", d__c="2"))
     first, second = await snapshots.prepare("one", "top"), await snapshots.prepare("two", "top")
-    with mounted(first, tmp_path / "m"):
+    with shown(first, tmp_path / "m"):
         assert tree(tmp_path / "m") == {"a": "1", "b": "2", "d/c": "2"}
         (tmp_path / "m" / "a").write_text("mine")
         (tmp_path / "m" / "b").unlink()
-    with mounted(second, tmp_path / "m"):
+    with shown(second, tmp_path / "m"):
         assert tree(tmp_path / "m") == {"a": "1", "b": "2", "d/c": "2"}
-    with mounted(await snapshots.mounts("one"), tmp_path / "m"):
+    with shown(await snapshots.mounts("one"), tmp_path / "m"):
         assert tree(tmp_path / "m") == {"a": "mine", "d/c": "2"}
 
 
@@ -123,7 +37,7 @@ async def test_root_directory_is_root_s_and_open_to_read(snapshots: Snapshotter,
         mounts = await snapshots.prepare("one", "base")
     finally:
         os.umask(before)
-    with mounted(mounts, tmp_path / "m"):
+    with shown(mounts, tmp_path / "m"):
         assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o755
 
 
@@ -132,7 +46,7 @@ async def test_view_shows_layers_and_takes_no_write(snapshots: Snapshotter, tmp_
     """A view of one layer or several can be read and never changes them."""
     for below, name in zip(["", *layers], layers, strict=False):
         await commit(snapshots, name, below, write(**{name: name}))
-    with mounted(await snapshots.view("look", layers[-1]), tmp_path / "m"):
+    with shown(await snapshots.view("look", layers[-1]), tmp_path / "m"):
         assert tree(tmp_path / "m") == {name: name for name in layers}
         with pytest.raises(OSError, match="Read-only file system"):
             (tmp_path / "m" / "new").write_text("x")
@@ -140,9 +54,9 @@ async def test_view_shows_layers_and_takes_no_write(snapshots: Snapshotter, tmp_
 
 async def test_snapshot_without_layers_is_an_empty_place(snapshots: Snapshotter, tmp_path: Path) -> None:
     """An image may have no layers at all."""
-    with mounted(await snapshots.prepare("one", ""), tmp_path / "m"):
+    with shown(await snapshots.prepare("one", ""), tmp_path / "m"):
         (tmp_path / "m" / "f").write_text("x")
-    with mounted(await snapshots.mounts("one"), tmp_path / "m"):
+    with shown(await snapshots.mounts("one"), tmp_path / "m"):
         assert tree(tmp_path / "m") == {"f": "x"}
 
 
@@ -176,7 +90,7 @@ async def test_unnamed_directories_look_as_below(snapshots: Snapshotter, tmp_pat
     await commit(snapshots, "base", "", base)
     await commit(snapshots, "middle", "base", write(tmp__a="1"), [b"tmp"])
     await waiting
-    with mounted(await snapshots.view("look", "top"), tmp_path / "m"):
+    with shown(await snapshots.view("look", "top"), tmp_path / "m"):
         found = {name: (tmp_path / "m" / name).stat() for name in ("tmp", "home", "home/u", "new")}
         assert {
             name: (oct(s.st_mode & 0o7777), s.st_uid, s.st_mtime_ns) for name, s in found.items() if name != "new"
@@ -203,7 +117,7 @@ async def test_hidden_directory_is_nobody_s_pattern(snapshots: Snapshotter, tmp_
 
     await commit(snapshots, "base", "", base)
     await commit(snapshots, "top", "base", top, [b"d", b"d/in"])
-    with mounted(await snapshots.view("look", "top"), tmp_path / "m"):
+    with shown(await snapshots.view("look", "top"), tmp_path / "m"):
         assert [oct((tmp_path / "m" / name).stat().st_mode & 0o7777) for name in ("d", "d/in")] == ["0o700", "0o755"]
 
 
@@ -220,7 +134,7 @@ async def test_directories_below_links_are_found_inside_the_image(snapshots: Sna
 
     await commit(snapshots, "base", "", base)
     await commit(snapshots, "top", "base", write(lib__a="1", out__b="1", up__c="1"), [b"lib", b"out", b"up"])
-    with mounted(await snapshots.view("look", "top"), tmp_path / "m"):
+    with shown(await snapshots.view("look", "top"), tmp_path / "m"):
         modes = [oct((tmp_path / "m" / name).stat().st_mode & 0o7777) for name in ("lib", "out", "up")]
         assert modes == ["0o711", "0o755", "0o755"]
 
@@ -230,7 +144,7 @@ async def test_layer_that_hides_everything_ends_the_stack(snapshots: Snapshotter
     await commit(snapshots, "base", "", write(a="1"))
     await snapshots.commit_stage(await stage(snapshots, write(b="2")), "new", "base", opaque=True)
     await commit(snapshots, "top", "new", write(c="3"))
-    with mounted(await snapshots.prepare("one", "top"), tmp_path / "m"):
+    with shown(await snapshots.prepare("one", "top"), tmp_path / "m"):
         assert tree(tmp_path / "m") == {"b": "2", "c": "3"}
     assert await snapshots.read_file("top", "/a", 10) is None
     with pytest.raises(FailedPrecondition):
@@ -297,7 +211,7 @@ async def test_mounted_snapshot_is_not_removed(snapshots: Snapshotter, tmp_path:
     """What a container may still write to stays until it is unmounted."""
     await commit(snapshots, "base", "", write(a="1"))
     mounts = await snapshots.prepare("one", "base")
-    with mounted(mounts, tmp_path / "m"), pytest.raises(FailedPrecondition, match="mounted at"):
+    with shown(mounts, tmp_path / "m"), pytest.raises(FailedPrecondition, match="mounted at"):
         await snapshots.remove("one")
     await snapshots.remove("one")
 
@@ -317,11 +231,11 @@ async def test_committed_layers_and_writes_survive_a_restart(body: Body, tmp_pat
     """After a restart the same mounts show the same files."""
     await commit(body.snapshots, "base", "", write(a="1"))
     mounts = await body.snapshots.prepare("one", "base")
-    with mounted(mounts, tmp_path / "m"):
+    with shown(mounts, tmp_path / "m"):
         (tmp_path / "m" / "b").write_text("2")
     await body.restart()
     assert await body.snapshots.mounts("one") == mounts
-    with mounted(mounts, tmp_path / "m"):
+    with shown(mounts, tmp_path / "m"):
         assert tree(tmp_path / "m") == {"a": "1", "b": "2"}
 
 

@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Places:
         self._kept_up_to = 0
         self._in_the_making: set[int] = set()
         self._held: Counter[int] = Counter()
-        self._removals: dict[int, asyncio.Task[bool]] = {}
+        self._removals: dict[asyncio.Task[int], frozenset[int]] = {}
 
     def path(self, number: int) -> Path:
         """Return the place of that number."""
@@ -81,40 +81,50 @@ class Places:
 
     def orphans(self, recorded: set[int]) -> list[int]:
         """Return the places that no record speaks of, but for those that are being made or removed."""
-        free = self.present() - recorded - self._in_the_making - set(self._removals)
+        free = (self.present() - recorded - self._in_the_making).difference(*self._removals.values())
         return sorted(number for number in free if number > self._kept_up_to)
 
     def lost(self, recorded: set[int]) -> set[int]:
         """Return the places whose records are lost."""
         return {number for number in self.present() - recorded if number <= self._kept_up_to}
 
-    def remove_orphan(self, number: int) -> bool:
-        """Remove a place with what is mounted in it, unless it is mounted elsewhere; return whether it is gone. Blocks."""
-        place = self.path(number)
-        for point in in_use.points_in(place):
-            try:
-                libc.umount(point, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
-            except OSError as error:
-                log.warning("%s could not be unmounted: %s", point, error)
-        if point := in_use.mounted_at(place):
-            log.warning("kept snapshot directory %d: it has no record, but is mounted at %s", number, point)
-            return False
-        return self._remove(number)
+    def remove_orphans(self, numbers: Sequence[int]) -> int:
+        """Remove places with what is mounted in them, but not what is mounted elsewhere; return how many are gone. Blocks."""
+        for number in numbers:
+            for point in in_use.points_in(self.path(number)):
+                try:
+                    libc.umount(point, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
+                except OSError as error:
+                    log.warning("%s could not be unmounted: %s", point, error)
+        gone = 0
+        for number in numbers:
+            if point := in_use.mounted_at(self.path(number)):
+                log.warning("kept snapshot directory %d: it has no record, but is mounted at %s", number, point)
+            else:
+                gone += self._remove(number)
+        return gone
 
-    def remove_later(self, number: int, *, orphan: bool = False) -> asyncio.Task[bool]:
-        """Remove a place beside other work; the result says whether it is gone.
+    async def clean_up(self, recorded: set[int]) -> int:
+        """Do `remove_orphans` with all that are orphans now."""
+        numbers = self.orphans(recorded)
+        task = self._begin(numbers, lambda: self.remove_orphans(numbers))
+        await asyncio.wait([task])
+        return task.result()
 
-        What a crash or an error leaves of it, the next clean-up removes.
-        """
-        work = self.remove_orphan if orphan else self._remove
-        loop = asyncio.get_running_loop()
-        # not in the caller's context: its span has ended when this does
-        task = loop.create_task(
-            asyncio.to_thread(work, number), name=f"remove-snapshot-{number}", context=contextvars.Context()
+    def remove_later(self, number: int) -> asyncio.Task[int]:
+        """Remove a place beside other work. What a crash or an error leaves of it, the next clean-up removes."""
+        return self._begin([number], lambda: int(self._remove(number)))
+
+    def _begin(self, numbers: Sequence[int], work: Callable[[], int]) -> asyncio.Task[int]:
+        """Run what removes places in a thread."""
+        task = asyncio.get_running_loop().create_task(
+            asyncio.to_thread(work),
+            name="remove-snapshots",
+            context=contextvars.Context(),  # not the caller's: its span has ended when this does
         )
-        self._removals[number] = task
-        task.add_done_callback(lambda _: self._removals.pop(number))
-        self._in_the_making.discard(number)
+        self._removals[task] = frozenset(numbers)
+        task.add_done_callback(self._removals.pop)
+        self._in_the_making -= self._removals[task]
         return task
 
     def _remove(self, number: int) -> bool:
@@ -128,4 +138,4 @@ class Places:
     async def close(self) -> None:
         """Wait for removals in progress."""
         if self._removals:
-            await asyncio.wait(list(self._removals.values()))
+            await asyncio.wait(list(self._removals))

@@ -72,6 +72,5 @@ def _remove_orphans(places: Places, recorded: set[int]) -> None:
         log.warning(
             "kept %d snapshot directories: their records are gone", len(lost), extra={"at": str(places.directory)}
         )
-    removed = [places.remove_orphan(number) for number in places.orphans(recorded)]
-    if any(removed):
-        log.info("removed %d unfinished snapshots", sum(removed))
+    if removed := places.remove_orphans(places.orphans(recorded)):
+        log.info("removed %d unfinished snapshots", removed)

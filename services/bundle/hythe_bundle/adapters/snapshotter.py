@@ -228,10 +228,7 @@ class SnapshotEngine:
 
     async def cleanup(self) -> int:
         """See `Snapshotter.cleanup`."""
-        removals = [
-            self._places.remove_later(number, orphan=True) for number in self._places.orphans(self._records.numbers())
-        ]
-        return sum(await asyncio.gather(*removals))
+        return await self._places.clean_up(self._records.numbers())
 
     async def remove(self, name: str) -> None:
         """See `Snapshotter.remove`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import subprocess
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hythe.ports.snapshots import Snapshotter
-from tests.fixtures.snapshots import commit, commit_active, described, shown, tree, write
+from tests.fixtures.snapshots import commit, commit_active, described, shown, special_files, tree, write
 
 Step = Callable[[Path], None]
 
@@ -20,16 +19,6 @@ Step = Callable[[Path], None]
 def run(command: str) -> Step:
     """Return a step that runs shell commands in the directory."""
     return lambda directory: subprocess.run(["sh", "-ec", command], cwd=directory, check=True) and None
-
-
-def sockets(directory: Path) -> None:
-    """Make a socket, and a pipe and a device beside it."""
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(f"/proc/self/fd/{(fd := os.open(directory, os.O_RDONLY))}/socket")
-        os.close(fd)
-    os.mkfifo(directory / "pipe", 0o620)
-    os.mknod(directory / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    os.mknod(directory / "disk", stat.S_IFBLK | 0o660, os.makedev(7, 0))
 
 
 def set_xattrs(directory: Path) -> None:
@@ -113,7 +102,7 @@ CHILDREN: dict[str, list[Step]] = {
         run("rm a d/c; echo y >e2; ln e2 d/e2"),
     ],
     "devices, pipes and sockets": [
-        sockets,
+        special_files,
         run("rm pipe; mkdir pipe; chown 5:6 device; chmod 600 socket"),
         run("rm disk"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,9 +36,8 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
         for path in implied:
             if _is_hidden(top, path):
                 continue
-            try:
-                directory = files.open_beneath(top, path, _DIRECTORY)
-            except (FileNotFoundError, NotADirectoryError):
+            directory = _open(top, path)
+            if directory is None:
                 continue  # a later entry of the layer has put something else there
             try:
                 with merged.open_directory(lower, path) as pattern:
@@ -53,9 +53,8 @@ def _is_hidden(top: int, path: bytes) -> bool:
     """Tell whether the layer hides what lies below at `path`, by an opaque mark on a directory above it."""
     parts = path.split(b"/")
     for count in range(1, len(parts)):
-        try:
-            directory = files.open_beneath(top, b"/".join(parts[:count]), _DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
+        directory = _open(top, b"/".join(parts[:count]))
+        if directory is None:
             return True
         try:
             if merged.is_opaque(directory):
@@ -63,3 +62,13 @@ def _is_hidden(top: int, path: bytes) -> bool:
         finally:
             os.close(directory)
     return False
+
+
+def _open(top: int, path: bytes) -> int | None:
+    """Open a directory of the layer; None if none is there."""
+    try:
+        return files.open_beneath(top, path, _DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return None

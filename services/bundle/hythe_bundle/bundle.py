@@ -23,10 +23,11 @@ from hythe_bundle.command import Wishes
 from hythe_bundle.content import Origin, Report
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.images import UnpackedImage
+from hythe_bundle.own_labels import BUNDLE_PREFIX
 from hythe_bundle.spec import BoundFile, HostFacts
 from hythe_bundle.unpacker import Room, Unpacker
 
-_LABEL = "bundle/"
+_LABEL = BUNDLE_PREFIX
 _RECORD = "record.json"
 _CONFIG = "config.json"
 _MOUNTS = "mounts.json"

@@ -22,7 +22,9 @@ from hythe_bundle.bundle import Bundles
 from hythe_bundle.figures import PrometheusFigures
 from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
+from hythe_bundle.snapshot_handlers import SnapshotHandlers
 from hythe_bundle.unpacker import Unpacker
+from hythe_bundle.user_snapshots import UserSnapshots
 
 SNAPSHOTTERS = {"overlayfs": OverlaySnapshotter, "native": NativeSnapshotter}
 
@@ -49,6 +51,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     await bundles.recover()
     service = Service(process, "bundle")
     Handlers(bundles, unpacker, platform).register(service)
+    SnapshotHandlers(UserSnapshots(snapshots)).register(service)
     await service.start()
     try:
         yield

@@ -183,7 +183,12 @@ class SnapshotEngine:
     async def changes_in(self, name: str) -> Path | None:
         """See `Snapshotter.changes_in`."""
         row = self._records.find(name)
-        return None if row.snapshot.kind == "view" else self._layout.changes(self._places.path(row.number))
+        hides_all = (
+            bool(row.snapshot.parent) and len(self._records.stack(row)) == 1
+        )  # in overlayfs's form nothing says so
+        if row.snapshot.kind == "view" or hides_all:
+            return None
+        return self._layout.changes(self._places.path(row.number))
 
     def _stack(self, row: Row) -> list[Path]:
         return self._paths(self._records.stack(row))

@@ -13,6 +13,7 @@ import pytest
 
 from hythe.errors import FailedPrecondition, NotFound, ResourceExhausted
 from hythe.linux import libc
+from hythe.ports.snapshots import Stage
 from tests.fixtures.snapshots import BODIES, Body, commit, described, run_process, shown, stage, tree, write
 
 KILLED = -signal.SIGKILL
@@ -204,7 +205,7 @@ async def test_full_disk_leaves_nothing_and_loses_nothing(small: Body) -> None:
             with pytest.raises(ResourceExhausted):
                 for number in range(1000):
                     await verb(f"{verb.__name__}-{number}", "base" if verb == small.snapshots.prepare else "")
-        stages = []
+        stages: list[Stage] = []
         with pytest.raises(ResourceExhausted):
             while len(stages) < 1000:
                 stages.append(await small.snapshots.stage())

@@ -18,7 +18,11 @@ Step = Callable[[Path], None]
 
 def run(command: str) -> Step:
     """Return a step that runs shell commands in the directory."""
-    return lambda directory: subprocess.run(["sh", "-ec", command], cwd=directory, check=True) and None
+
+    def step(directory: Path) -> None:
+        subprocess.run(["sh", "-ec", command], cwd=directory, check=True)
+
+    return step
 
 
 def set_xattrs(directory: Path) -> None:

@@ -14,6 +14,11 @@ import pytest
 
 from hythe.errors import NotFound, ResourceExhausted
 from hythe_bundle.adapters import tree_copy
+from hythe_bundle.adapters.native import NativeSnapshotter
+from hythe_bundle.adapters.overlay import OverlaySnapshotter
+from scripts.lab.images import ImageBuilder, Layer
+from tests.fakes.blobs import LocalBlobs
+from tests.fixtures.bundles import Rig
 from tests.fixtures.snapshots import Body, commit, described, run_process, shown, special_files, stage, write
 from tests.fixtures.waiting import eventually_async
 
@@ -258,11 +263,16 @@ async def test_copy_killed_in_the_middle_leaves_nothing(native: Body, verb: str)
     assert await native.snapshots.stat("new")
 
 
+def large(directory: Path) -> None:
+    """Make a file of 9 MiB."""
+    (directory / "f").write_bytes(os.urandom(9 * MIB))
+
+
 async def test_disk_that_fills_up_in_the_middle_gets_its_room_back(small_disk: Callable[[int], Path]) -> None:
     """A copy that finds no room is removed whole, prepared or committed; what was there is as before."""
     body = Body("native", small_disk(24) / "body")
     try:
-        await commit(body.snapshots, "base", "", lambda top: (top / "f").write_bytes(os.urandom(9 * MIB)) and None)
+        await commit(body.snapshots, "base", "", large)
         made = await stage(body.snapshots, write(a="1"))
         filler = body.directory / "filler"
         filler.write_bytes(os.urandom(6 * MIB))
@@ -282,3 +292,34 @@ async def test_disk_that_fills_up_in_the_middle_gets_its_room_back(small_disk: C
 def _free(body: Body) -> int:
     found = os.statvfs(body.directory)
     return found.f_bfree * found.f_frsize
+
+
+async def test_image_is_the_same_on_both_snapshotters(tmp_path: Path) -> None:
+    """Real layers, unpacked by the worker, show the same files copied as stacked; a bundle of them is one bind mount."""
+    builder = ImageBuilder().config(Cmd=["sh"])
+    for layer in (
+        Layer()
+        .directory("tmp", mode=0o1777)
+        .directory("home")
+        .directory("home/u", mode=0o700, uid=5)
+        .file("a", b"1")
+        .file("gone/x", b"2"),
+        Layer().file("tmp/b", b"3").file("home/u/c", b"4", uid=5).whiteout("a").hardlink("home/u/d", "tmp/b"),
+        Layer().directory("gone").opaque("gone").file("gone/y", b"5").symlink("l", "tmp"),
+    ):
+        builder = builder.layer(layer)
+    image, seen = builder.build(), []
+    for kind in (OverlaySnapshotter, NativeSnapshotter):
+        rig = Rig(tmp_path / kind.__name__, LocalBlobs(tmp_path / f"{kind.__name__}-blobs"), snapshotter=kind)
+        try:
+            await rig.unpack(image)
+            bundle = await rig.bundles.prepare(rig.request(rig.blobs.add(image)), rig.reports.append)
+            with shown(bundle.mounts, bundle.rootfs) as point:
+                found = described(point, times=True)
+            del found["."]  # no archive describes it
+            seen.append(found)
+            await rig.bundles.release("default", bundle.path.name)
+        finally:
+            await rig.close()
+    assert [mount.type for mount in bundle.mounts] == ["bind"]
+    assert seen[0] == seen[1] and {"home/u/d", "gone/y", "l"} <= seen[0].keys() and not {"a", "gone/x"} & seen[0].keys()

@@ -10,9 +10,11 @@ import pytest
 from pydantic import BaseModel
 
 from hythe.cli import image_show, images
+from hythe.cli import snapshots as snapshot_commands
 from hythe.cli.filters_docker import LIST_KEYS
-from hythe.wire import content
+from hythe.wire import content, snapshots
 from hythe.wire import images as wire
+from hythe.wire.bundle import Mount
 from hythe.wire.distribution import BlobPush, LayerProgress, PullProgress, PushProgress
 from scripts.lab.stack import Stack
 from tests.fakes.distribution_desk import DIGEST, ID, Distribution, descriptor, summary
@@ -174,6 +176,11 @@ def _names(value: object) -> set[str]:
         ("hythe content active", content.IngestState),
         ("hythe content check", content.ContentChecked),
         ("hythe content check", content.ContentFinding),
+        ("hythe snapshot ls", snapshots.SnapshotInfo),
+        ("hythe snapshot usage", snapshots.SnapshotUsage),
+        ("hythe snapshot mounts", snapshots.SnapshotMounts),
+        ("hythe snapshot mounts", Mount),
+        ("hythe snapshot rm", snapshots.SnapshotCleaned),
     ],
 )
 def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[BaseModel]) -> None:
@@ -183,7 +190,11 @@ def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[B
 
 def test_every_field_of_a_template_is_documented() -> None:
     """The list of fields is the one that the commands know, no more and no less."""
-    for command, headers in (("hythe images", images.HEADERS), ("hythe images history", image_show.HISTORY_HEADERS)):
+    for command, headers in (
+        ("hythe images", images.HEADERS),
+        ("hythe images history", image_show.HISTORY_HEADERS),
+        ("hythe snapshot ls", snapshot_commands.HEADERS),
+    ):
         (cells,) = re.findall(rf"^\| `{command}` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
         assert re.findall(r"`(\w+)`", cells) == list(headers)
 

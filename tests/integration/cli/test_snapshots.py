@@ -34,7 +34,7 @@ class Host:
             "NATS_URL": self.bus.url,
             "HYTHE_CONFIG": str(self.directory / "hythe.toml"),
         }
-        command = [Path(sys.executable).parent / "hythe", "snapshot", *arguments]
+        command = [str(Path(sys.executable).parent / "hythe"), "snapshot", *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=30)
 
     def out(self, *arguments: str) -> str:

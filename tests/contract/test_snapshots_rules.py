@@ -250,6 +250,32 @@ async def test_mounted_snapshot_is_neither_removed_nor_committed(
     await snapshots.remove("new")
 
 
+@pytest.mark.parametrize("way", ["link", "bind"])
+async def test_mount_is_seen_whatever_way_leads_to_the_root(body: Body, tmp_path: Path, way: str) -> None:
+    """A root that is reached by a symbolic link, or is bound to another place, hides no mount."""
+    await commit(body.snapshots, "base", "", write(a="1"))
+    await body.close()
+    other, real = tmp_path / "other", body.directory
+    if way == "link":
+        other.symlink_to(real)
+    else:
+        other.mkdir()
+        libc.mount(str(real), str(other), "", libc.MS_BIND, "")
+    try:
+        body.directory = other
+        body.reopen()
+        with shown(await body.snapshots.prepare("one", "base"), tmp_path / "m") as point:
+            error = await refused(FailedPrecondition, body.snapshots.remove("one"))
+            assert f"mounted at {point}" in error.message
+        await body.snapshots.remove("one")
+        await body.close()
+    finally:
+        if way == "bind":
+            libc.umount(str(other), 0)
+        body.directory = real
+        body.reopen()
+
+
 async def test_layer_below_a_mount_is_not_removed(snapshots: Snapshotter, tmp_path: Path) -> None:
     """A layer that something shows stays, even if no record says so any more."""
     await commit(snapshots, "base", "", write(a="1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -149,9 +150,13 @@ def below_all(directory: Path) -> None:
 
 def one_of_many(number: int) -> Step:
     """Return what a layer in the middle changes."""
-    return run(
-        f"echo {number} >overwrite; echo same >addhere/file-{number}; rm -r onlyme; mkdir onlyme; echo x >onlyme/{number}"
-    )
+
+    def step(directory: Path) -> None:
+        shutil.rmtree(directory / "onlyme")
+        names = {"overwrite": f"{number}\n", f"addhere__file-{number}": "same", f"onlyme__{number}": "x"}
+        write(**names)(directory)
+
+    return step
 
 
 @pytest.mark.time_limit(60)

@@ -30,6 +30,7 @@ SUBCOMMANDS: dict[str, Command] = {
     "label": Command("snapshot_changes", "set labels of a snapshot", traced=True),
     "rm": RM,
     "remove": RM,
+    "delete": RM,
     "cleanup": Command("snapshot_changes", "remove directories that no record speaks of", traced=True),
 }
 

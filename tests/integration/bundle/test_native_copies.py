@@ -80,12 +80,12 @@ async def test_holes_stay_holes(native: Body, tmp_path: Path) -> None:
     """A sparse file takes no more room in a copy, wherever its data lies."""
 
     def fill(directory: Path) -> None:
-        for name, at in {"start": [0], "middle": [8, 24], "end": [63], "none": []}.items():
+        for name, at in {"start": [0], "middle": [3, 9], "end": [15], "none": []}.items():
             with (directory / name).open("wb") as file:
                 for place in at:
                     file.seek(place * MIB)
                     file.write(os.urandom(70_000))
-                file.truncate(64 * MIB)
+                file.truncate(16 * MIB)
 
     await commit(native.snapshots, "base", "", fill)
     mounts = await native.snapshots.prepare("one", "base")
@@ -210,15 +210,15 @@ async def test_tree_deeper_than_any_path_is_copied(native: Body, tmp_path: Path)
     assert native.places() == set()
 
 
-def many(directory: Path) -> None:
-    """Make a tree that takes a while to copy."""
-    for number in range(90):
-        write(**{f"d{number}__f{other}": "x" * 100 for other in range(20)})(directory)
+def many(directories: int) -> Callable[[Path], None]:
+    """Return a function that makes a tree which takes a while to copy."""
+    names = [f"d{number}__f{other}" for number in range(directories) for other in range(20)]
+    return write(**dict.fromkeys(names, "x" * 100))
 
 
 async def test_others_have_their_turn_while_files_are_copied(native: Body) -> None:
     """The event loop goes round while a large snapshot is prepared."""
-    await commit(native.snapshots, "base", "", many)
+    await commit(native.snapshots, "base", "", many(40))
     task, turns = asyncio.create_task(native.snapshots.prepare("one", "base")), 0
     while not task.done():
         await asyncio.sleep(0.001)
@@ -229,7 +229,7 @@ async def test_others_have_their_turn_while_files_are_copied(native: Body) -> No
 
 async def test_copy_that_nobody_waits_for_ends_soon(native: Body) -> None:
     """A cancelled prepare stops in the middle of the tree and leaves nothing."""
-    await commit(native.snapshots, "base", "", many)
+    await commit(native.snapshots, "base", "", many(90))
     before = native.places()
     task = asyncio.create_task(native.snapshots.prepare("one", "base"))
     await eventually_async(lambda: _is_begun(native, before))

@@ -17,10 +17,10 @@ def mounted_at(place: Path) -> str:
     Only this process's mount namespace is seen.
     """
     mounts = list(mountinfo.mounts())
-    top = str(place.resolve())  # as the kernel spells it
+    top = str(place.resolve())  # as the kernel spells it; what an overlay is made of, it spells as it was told
     device, root = _on_its_file_system(mounts, top)
     for mount in mounts:
-        if _is_in(mount.point, top) or any(_is_in(part, top) for part in _sources(mount)):
+        if _is_in(mount.point, top) or any(_is_in(part, top) or _is_in(part, str(place)) for part in _sources(mount)):
             return mount.point
         if root and mount.device == device and _is_in(mount.root, root):
             return mount.point

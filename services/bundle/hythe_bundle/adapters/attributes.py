@@ -7,8 +7,8 @@ import os
 import stat
 
 
-def copy(pattern: int, target: int, *, leave_out: str = "") -> None:
-    """Give the open file or directory `target` all attributes of `pattern`.
+def copy(pattern: int, target: int, *, leave_out: str = "") -> os.stat_result:
+    """Give the open file or directory `target` all attributes of `pattern`, and return those that stat(2) knows.
 
     Args:
         leave_out: beginning of the names of extended attributes that are not taken over.
@@ -21,6 +21,7 @@ def copy(pattern: int, target: int, *, leave_out: str = "") -> None:
     _copy_xattrs(pattern, target, leave_out)
     os.fchmod(target, stat.S_IMODE(found.st_mode))
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    return found
 
 
 def copy_named(name: bytes, source: int, target: int, found: os.stat_result) -> None:

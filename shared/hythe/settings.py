@@ -1,4 +1,4 @@
-"""Each setting of Hythe with its type, default, unit and meaning, and where its present value came from.
+"""The settings in force: each of `hythe.setting_list` with its type, its value, and where that came from.
 
 Precedence: flag > environment > ``/etc/hythe/hythe.toml`` (``HYTHE_CONFIG``) > default. Only the standard library is
 used, because the command line reads its settings on its fastest path.
@@ -11,6 +11,7 @@ import os
 
 from hythe.errors import FailedPrecondition, InvalidArgument
 from hythe.identifiers import check_namespace
+from hythe.setting_list import ALL, DEFAULT_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,100 +21,7 @@ if TYPE_CHECKING:
 
     Source = Literal["flag", "environment", "file", "default"]
 
-_DEFAULT_ROOT = "/var/lib/hythe"
 MAX_HOST_BYTES = 253
-
-
-class Setting:
-    """One setting: its key in the file, its environment variable, its default as text, and what it means.
-
-    Attributes:
-        secret: its value is never shown.
-        only: the one service that gets it from `hythe up`; empty for all.
-    """
-
-    __slots__ = ("default", "key", "meaning", "only", "secret", "variable")
-
-    def __init__(
-        self, key: str, variable: str, default: str, meaning: str, *, secret: bool = False, only: str = ""
-    ) -> None:
-        self.key = key
-        self.variable = variable
-        self.default = default
-        self.meaning = meaning
-        self.secret = secret
-        self.only = only
-
-
-ALL: tuple[Setting, ...] = (
-    Setting("root", "HYTHE_ROOT", _DEFAULT_ROOT, "directory of everything that survives a reboot"),
-    Setting("state", "HYTHE_STATE", "/run/hythe", "directory of what one boot needs: sockets, pipes, run directories"),
-    Setting("host", "HYTHE_HOST", "", "name of this host; the machine's host name by default"),
-    Setting("namespace", "HYTHE_NAMESPACE", "default", "namespace that commands work in"),
-    Setting(
-        "cgroup_parent",
-        "HYTHE_CGROUP_PARENT",
-        "",
-        "cgroup below which containers and monitors live; by default `hythe`, and one named after the root for another root",
-    ),
-    Setting("nats_url", "NATS_URL", "", "bus to use; by default the one that `hythe up` started"),
-    Setting("nats_port", "HYTHE_NATS_PORT", "0", "port for the bus of `hythe up`; 0 picks a free one and keeps it"),
-    Setting(
-        "nats_server", "HYTHE_NATS_SERVER", "", "nats-server program; by default looked for beside python, then PATH"
-    ),
-    Setting("key", "HYTHE_KEY", "", "file of the bus key (nkey seed); <root>/keys/admin.nk by default"),
-    Setting(
-        "log_level", "HYTHE_LOG_LEVEL", "info", "least severe level that services log: debug, info, warning, error"
-    ),
-    Setting(
-        "disk_reserve", "HYTHE_DISK_RESERVE", "33554432", "bytes of <root> kept free: create, start and pull stop there"
-    ),
-    Setting(
-        "content_url",
-        "HYTHE_CONTENT_URL",
-        "",
-        "where blobs are kept: file:///DIR (<root>/content by default) or s3://HOST:PORT/BUCKET[?secure=0]",
-        only="distribution",
-    ),
-    Setting("s3_access_key", "HYTHE_S3_ACCESS_KEY", "", "access key of the S3 store", secret=True, only="distribution"),
-    Setting("s3_secret_key", "HYTHE_S3_SECRET_KEY", "", "secret key of the S3 store", secret=True, only="distribution"),
-    Setting(
-        "content_listen",
-        "HYTHE_CONTENT_LISTEN",
-        "127.0.0.1:0",
-        "address that blobs are served at over HTTP; port 0 picks a free one",
-        only="distribution",
-    ),
-    Setting(
-        "hosts_dir",
-        "HYTHE_HOSTS_DIR",
-        "/etc/hythe/certs.d:/etc/containerd/certs.d",
-        "directories of hosts.toml files (mirrors, certificates), joined by `:`; the first that has a registry's counts",
-        only="distribution",
-    ),
-    Setting(
-        "docker_config",
-        "DOCKER_CONFIG",
-        "",
-        "directory of the config.json with registry logins; ~/.docker of the user who runs the stack by default",
-        only="distribution",
-    ),
-    Setting(
-        "token_servers",
-        "HYTHE_TOKEN_SERVERS",
-        "",
-        "hosts outside a registry's own domain that may be sent its login: REGISTRY=HOST, joined by `,`",
-        only="distribution",
-    ),
-    Setting(
-        "verifier_dir",
-        "HYTHE_VERIFIER_DIR",
-        "",
-        "directory of programs that must all allow an image before it is pulled; none by default",
-        only="distribution",
-    ),
-    Setting("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "", "OTLP/HTTP collector that spans are sent to as well"),
-)
 
 
 class Settings:
@@ -154,6 +62,8 @@ class Settings:
         )
         self.token_servers = values["token_servers"]
         self.verifier_dir_text = _absolute("verifier_dir", values["verifier_dir"]) if values["verifier_dir"] else ""
+        self.snapshotter = _choice("snapshotter", values["snapshotter"], ("overlayfs", "native"))
+        self.sync_layers = _choice("sync_layers", values["sync_layers"], ("on", "off")) == "on"
         self.otlp_endpoint = values["otlp_endpoint"]
         self.origin = origin
 
@@ -226,6 +136,8 @@ class Settings:
             "docker_config": self.docker_config_text,
             "token_servers": self.token_servers,
             "verifier_dir": self.verifier_dir_text,
+            "snapshotter": self.snapshotter,
+            "sync_layers": "on" if self.sync_layers else "off",
             "otlp_endpoint": self.otlp_endpoint,
         }
 
@@ -321,7 +233,7 @@ def _host(value: str) -> str:
 
 def _default_cgroup(root: str) -> str:
     """Two stacks on one host must not clear away each other's containers, so another root has another cgroup."""
-    return "hythe" if root == _DEFAULT_ROOT else f"hythe-{binascii.crc32(os.fsencode(root)):08x}"
+    return "hythe" if root == DEFAULT_ROOT else f"hythe-{binascii.crc32(os.fsencode(root)):08x}"
 
 
 def _cgroup(value: str) -> str:

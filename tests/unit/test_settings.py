@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hythe import settings
+from hythe import setting_list, settings
 from hythe.errors import FailedPrecondition, InvalidArgument
 
 
@@ -87,6 +87,8 @@ def test_places_follow_the_root(tmp_path: Path) -> None:
         ("host", "a/b"),
         ("host", "a\nb"),
         ("host", "h" * 256),
+        ("snapshotter", "zfs"),
+        ("sync_layers", "yes"),
     ],
 )
 def test_bad_value_is_refused_by_name(tmp_path: Path, key: str, value: str) -> None:
@@ -151,7 +153,7 @@ def test_child_process_gets_the_same_settings(tmp_path: Path) -> None:
 def test_every_setting_is_shown_and_explained(tmp_path: Path) -> None:
     """`hythe config` can print each setting's value, origin and meaning; no variable stands for two."""
     loaded = settings.load({}, nothing(tmp_path))
-    keys = [setting.key for setting in settings.ALL]
+    keys = [setting.key for setting in setting_list.ALL]
     assert list(loaded.as_text()) == keys == list(loaded.origin)
-    assert len({setting.variable for setting in settings.ALL}) == len(keys)
-    assert all(setting.meaning for setting in settings.ALL)
+    assert len({setting.variable for setting in setting_list.ALL}) == len(keys)
+    assert all(setting.meaning for setting in setting_list.ALL)

@@ -21,10 +21,10 @@ from hythe_bundle import id_maps, names
 from hythe_bundle.bundle_files import BundleFile, BundleFiles
 from hythe_bundle.content import Report
 from hythe_bundle.describing import CONFIG, RECORD, BundleRequest, Descriptions, compact
+from hythe_bundle.own_labels import BUNDLE_PREFIX
 from hythe_bundle.unpacker import Room, Unpacker
 from hythe_bundle.volumes import VolumePlaces
 
-_LABEL = "bundle/"
 _MOUNTS = "mounts.json"
 
 
@@ -117,7 +117,7 @@ class Bundles:
         """Make the durable record of a bundle, then the bundle."""
         try:
             with tracing.span("prepare snapshot"):
-                labels = {_LABEL + name: text for name, text in texts.items()}
+                labels = {BUNDLE_PREFIX + name: text for name, text in texts.items()}
                 mounts = await self._snapshots.prepare(wanted.id, parent, labels=labels)
         except AlreadyExists:
             known = await self._find(wanted, path)
@@ -233,4 +233,4 @@ class Bundles:
 
 def _texts(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the files that a snapshot's labels hold; none if it is no container's."""
-    return {name.removeprefix(_LABEL): text for name, text in labels.items() if name.startswith(_LABEL)}
+    return {name.removeprefix(BUNDLE_PREFIX): text for name, text in labels.items() if name.startswith(BUNDLE_PREFIX)}

@@ -21,6 +21,7 @@ from hythe_bundle.adapters.foreign_disk import LocalForeignDisk
 from hythe_bundle.adapters.image_cache import ImageCache
 from hythe_bundle.adapters.local_ground import LocalGround
 from hythe_bundle.adapters.local_host import LocalHost
+from hythe_bundle.adapters.native import NativeSnapshotter
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
 from hythe_bundle.adapters.volume_copier import VolumeCopier
 from hythe_bundle.adapters.volume_directories import VolumeDirectories
@@ -36,9 +37,13 @@ from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.making import Making
 from hythe_bundle.packing import Packer
+from hythe_bundle.snapshot_handlers import SnapshotHandlers
 from hythe_bundle.unpacker import Unpacker
+from hythe_bundle.user_snapshots import UserSnapshots
 from hythe_bundle.volume_handlers import VolumeHandlers
 from hythe_bundle.volume_keeping import Volumes
+
+SNAPSHOTTERS = {"overlayfs": OverlaySnapshotter, "native": NativeSnapshotter}
 
 
 @asynccontextmanager
@@ -48,7 +53,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     platform = default_platform()
     room = host.DiskRoom(root, reserve_bytes)
     database = Database(root / "snapshots.db")
-    snapshots = OverlaySnapshotter(root, database)
+    snapshots = SNAPSHOTTERS[process.settings.snapshotter](root, database, sync_layers=process.settings.sync_layers)
     blobs = BusBlobs(process.bus, process.settings.host, root)
     unpacker = Unpacker(
         snapshots,
@@ -70,6 +75,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     VolumeHandlers(volumes, process.settings.host).register(service)
     carried = await _carried_bundles(process, database, snapshots, unpacker, blobs, bundles, descriptions, platform)
     carried.register(service)
+    SnapshotHandlers(UserSnapshots(snapshots)).register(service)
     await service.start()
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hythe import __version__, settings
+from hythe import __version__, setting_list
 from hythe.cli import exits, output
 
 TYPE_CHECKING = False
@@ -19,8 +19,8 @@ def config_arguments(parser: ArgumentParser) -> None:
 def config(context: Context) -> int:
     """Show each setting, its value and where it comes from; a secret is never shown."""
     values = context.settings.as_text()
-    values |= {s.key: output.MASKED for s in settings.ALL if s.secret and values[s.key]}
-    rows = [(s.key, values[s.key], context.settings.origin[s.key], s.variable, s.meaning) for s in settings.ALL]
+    values |= {s.key: output.MASKED for s in setting_list.ALL if s.secret and values[s.key]}
+    rows = [(s.key, values[s.key], context.settings.origin[s.key], s.variable, s.meaning) for s in setting_list.ALL]
     if context.as_json:
         for row in rows:
             output.json_line(dict(zip(("key", "value", "origin", "variable", "meaning"), row, strict=True)))

@@ -40,6 +40,7 @@ class Snapshot:
         parent: name of the committed snapshot below it; empty for the lowest.
         created_at: RFC 3339, UTC.
         labels: text that its maker keeps with it, durable in the same commit.
+        updated_at: when its labels were last changed; `created_at` where they never were.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Snapshot:
     parent: str
     created_at: str
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    updated_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Snapshotter(Protocol):
 
     async def prepare(self, key: str, parent: str, *, labels: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
         """Make the active snapshot `key` on top of `parent` and return its mounts. One durable commit (one fsync).
+
+        A body that copies what lies below makes the copy durable before, which takes as long as it takes.
 
         Raises:
             AlreadyExists: there is a snapshot of that name.

@@ -10,10 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from hythe.cli import image_show, images
+from hythe.cli import snapshots as snapshot_commands
 from hythe.cli import volumes as volume_list
 from hythe.cli.filters_docker import LIST_KEYS
-from hythe.wire import content, volumes
+from hythe.wire import content, snapshots, volumes
 from hythe.wire import images as wire
+from hythe.wire.bundle import Mount
 from hythe.wire.distribution import BlobPush, LayerProgress, PullProgress, PushProgress
 from scripts.lab.stack import Stack
 from tests.fakes.distribution_desk import DIGEST, ID, Distribution, descriptor, summary
@@ -179,6 +181,11 @@ def _names(value: object) -> set[str]:
         ("hythe content active", content.IngestState),
         ("hythe content check", content.ContentChecked),
         ("hythe content check", content.ContentFinding),
+        ("hythe snapshot ls", snapshots.SnapshotInfo),
+        ("hythe snapshot usage", snapshots.SnapshotUsage),
+        ("hythe snapshot mounts", snapshots.SnapshotMounts),
+        ("hythe snapshot mounts", Mount),
+        ("hythe snapshot rm", snapshots.SnapshotCleaned),
     ],
 )
 def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[BaseModel]) -> None:
@@ -192,6 +199,7 @@ def test_every_field_of_a_template_is_documented() -> None:
         ("hythe images", images.HEADERS),
         ("hythe images history", image_show.HISTORY_HEADERS),
         ("hythe volume ls", volume_list.HEADERS),
+        ("hythe snapshot ls", snapshot_commands.HEADERS),
     ):
         (cells,) = re.findall(rf"^\| `{command}` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
         assert re.findall(r"`(\w+)`", cells) == list(headers)

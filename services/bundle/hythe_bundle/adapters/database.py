@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import queue
 import sqlite3
 import threading
@@ -12,47 +13,18 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hythe import durable
-from hythe.errors import FailedPrecondition, Unavailable
-from hythe_bundle.adapters import disk_errors
+from hythe.errors import Unavailable
+from hythe_bundle.adapters import database_schema, disk_errors
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-
-FORMAT = 1
-_SCHEMA = """
-CREATE TABLE snapshots (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    parent INTEGER REFERENCES snapshots (id),
-    opaque INTEGER NOT NULL,
-    created_at TEXT NOT NULL
-) STRICT;
-CREATE INDEX snapshots_by_parent ON snapshots (parent);
-CREATE TABLE labels (
-    snapshot INTEGER NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    UNIQUE (snapshot, key)
-) STRICT;
-CREATE TABLE images (
-    target TEXT NOT NULL,
-    platform TEXT NOT NULL,
-    manifest TEXT NOT NULL,
-    chain_id TEXT NOT NULL,
-    config BLOB NOT NULL,
-    PRIMARY KEY (target, platform)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX images_by_chain ON images (chain_id);
-"""
 
 
 @dataclass(slots=True)
 class _Job(Generic[T]):
     work: Work[T]
     durable: bool
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[T]
+    settle: Callable[[T | None, BaseException | None], None]
 
 
 class Database:
@@ -77,15 +49,7 @@ class Database:
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA foreign_keys = ON")
             self._synchronous(full=True)
-            version = int(self._writer.execute("PRAGMA user_version").fetchone()[0])
-            self.fresh = version == 0
-            if self.fresh:
-                self._writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-            elif version != FORMAT:
-                raise FailedPrecondition(
-                    f"open {path}: it has format {version}, this version of Hythe knows {FORMAT}",
-                    next_step="use the version of Hythe that wrote it",
-                )
+            self.fresh = database_schema.ensure(self._writer, path)
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
@@ -124,7 +88,11 @@ class Database:
             raise Unavailable("write snapshot records: the service is stopping", service="bundle")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(work, durable_commit, loop, future))
+
+        def settle(result: T | None, problem: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_settle, future, result, problem)
+
+        self._jobs.put(_Job(work, durable_commit, settle))
         try:
             result = await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -133,6 +101,17 @@ class Database:
         if durable_commit:
             durable.count_sync()
         return result
+
+    def write_at_start(self, work: Work[T]) -> T:
+        """As `write`, durable and blocking, for those who start before there is an event loop."""
+        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def settle(result: T | None, problem: BaseException | None) -> None:
+            _settle(done, result, problem)
+
+        self._jobs.put(_Job(work, True, settle))
+        found: T = done.result()
+        return found
 
     def close(self) -> None:
         """Finish what waits, then close. Blocks for as long as that takes."""
@@ -172,7 +151,7 @@ class Database:
                 self._writer.execute("ROLLBACK")
             outcomes = [(job, None, failure) for job in jobs]
         for job, result, problem in outcomes:
-            job.loop.call_soon_threadsafe(_settle, job.future, result, problem)
+            job.settle(result, problem)
 
     def _attempt(self, job: _Job[Any]) -> tuple[Any, BaseException | None]:
         """Run one job in a savepoint of its own; return its result or its error.
@@ -195,7 +174,9 @@ class Database:
         self._writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
 
 
-def _settle(future: asyncio.Future[Any], result: object, problem: BaseException | None) -> None:
+def _settle(
+    future: asyncio.Future[Any] | concurrent.futures.Future[Any], result: object, problem: BaseException | None
+) -> None:
     if future.done():
         return
     if problem is None:

@@ -33,7 +33,12 @@ class ImageCache:
             manifest, chain_id, config = rows[0]
             known = UnpackedImage(parse_digest(manifest), chain_id, parse_config(config))
             self._keep(target, platform, known)
-        return known
+        return known if self._has(known.chain_id) else None
+
+    def _has(self, chain_id: str) -> bool:
+        """Tell whether the top layer is still here: a user may remove it."""
+        query = "SELECT 1 FROM snapshots WHERE name = ? AND kind = 'committed'"
+        return not chain_id or bool(self._database.read(query, (chain_id,)))
 
     async def put(self, targets: Collection[Digest], platform: Platform, image: UnpackedImage) -> None:
         """See `UnpackedImages.put`."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hythe.linux import files
-from hythe_bundle.adapters import merged
+from hythe_bundle.adapters import attributes, merged
 
 _OWN_XATTRS = "trusted."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
@@ -36,14 +36,13 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
         for path in implied:
             if _is_hidden(top, path):
                 continue
-            try:
-                directory = files.open_beneath(top, path, _DIRECTORY)
-            except (FileNotFoundError, NotADirectoryError):
+            directory = _open(top, path)
+            if directory is None:
                 continue  # a later entry of the layer has put something else there
             try:
                 with merged.open_directory(lower, path) as pattern:
                     if pattern is not None:
-                        _copy(pattern, directory)
+                        attributes.copy(pattern, directory, leave_out=_OWN_XATTRS)
             finally:
                 os.close(directory)
     finally:
@@ -54,9 +53,8 @@ def _is_hidden(top: int, path: bytes) -> bool:
     """Tell whether the layer hides what lies below at `path`, by an opaque mark on a directory above it."""
     parts = path.split(b"/")
     for count in range(1, len(parts)):
-        try:
-            directory = files.open_beneath(top, b"/".join(parts[:count]), _DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
+        directory = _open(top, b"/".join(parts[:count]))
+        if directory is None:
             return True
         try:
             if merged.is_opaque(directory):
@@ -66,16 +64,11 @@ def _is_hidden(top: int, path: bytes) -> bool:
     return False
 
 
-def _copy(pattern: int, directory: int) -> None:
-    found = os.fstat(pattern)
-    os.fchown(directory, found.st_uid, found.st_gid)
-    for name in os.listxattr(pattern):
-        if name.startswith(_OWN_XATTRS):
-            continue
-        try:
-            os.setxattr(directory, name, os.getxattr(pattern, name))
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENODATA):
-                raise
-    os.fchmod(directory, found.st_mode & 0o7777)
-    os.utime(directory, ns=(found.st_atime_ns, found.st_mtime_ns))
+def _open(top: int, path: bytes) -> int | None:
+    """Open a directory of the layer; None if none is there."""
+    try:
+        return files.open_beneath(top, path, _DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return None

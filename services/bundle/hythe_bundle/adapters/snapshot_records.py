@@ -1,19 +1,17 @@
-"""Rows of snapshots: what may be added, found and removed, inside the database's transactions."""
+"""Rows of snapshots: what is found of them, read in the event loop's thread."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from hythe.clock import now_rfc3339
-from hythe.errors import AlreadyExists, FailedPrecondition, NotFound
-from hythe.ports.snapshots import NO_PARENT, Kind, Snapshot
+from hythe.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from hythe.ports.snapshots import NO_PARENT, Snapshot, Usage
 from hythe_bundle.adapters.database import Database
 
 PAGE = 100
 _SELECT = """
-SELECT s.id, s.name, s.kind, COALESCE(p.name, ''), s.created_at
+SELECT s.id, s.name, s.kind, COALESCE(p.name, ''), s.created_at, s.updated_at
 FROM snapshots AS s LEFT JOIN snapshots AS p ON p.id = s.parent
 """
 _CHAIN = """
@@ -28,17 +26,18 @@ SELECT id FROM chain ORDER BY depth
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A snapshot and the number of its directory."""
+    """A snapshot and the number of its place."""
 
     number: int
     snapshot: Snapshot
 
 
 class SnapshotRecords:
-    """The table of snapshots."""
+    """The table of snapshots; `snapshot_changes` has what changes it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._chains: dict[str, tuple[int, ...]] = {}
 
     def find(self, name: str) -> Row:
         """Return the row of that name.
@@ -46,90 +45,130 @@ class SnapshotRecords:
         Raises:
             NotFound: there is none.
         """
-        rows = self._database.read(f"{_SELECT} WHERE s.name = ?", (name,))
+        rows = self._rows("WHERE s.name = ?", name)
         if not rows:
             raise not_found(name)
-        return self._row(rows[0])
+        return rows[0]
 
     def page(self, after: int) -> list[Row]:
         """Return up to 100 rows whose number comes after `after`, by number."""
-        found = self._database.read(f"{_SELECT} WHERE s.id > ? ORDER BY s.id LIMIT {PAGE}", (after,))
-        return [self._row(row) for row in found]
+        return self._rows(f"WHERE s.id > ? ORDER BY s.id LIMIT {PAGE}", after)
 
-    def _row(self, row: tuple[int, str, Kind, str, str]) -> Row:
-        number, name, kind, parent, created_at = row
-        labels = dict(self._database.read("SELECT key, value FROM labels WHERE snapshot = ?", (number,)))
-        return Row(number, Snapshot(name, kind, parent, created_at, labels))
+    def with_places(self) -> list[Row]:
+        """Return the rows of all that can be written to, and of the views of nothing."""
+        return self._rows("WHERE s.kind = 'active' OR (s.kind = 'view' AND s.parent IS NULL)")
+
+    def _rows(self, condition: str, *values: object) -> list[Row]:
+        found = self._database.read(f"{_SELECT} {condition}", values)
+        labels: dict[int, dict[str, str]] = {row[0]: {} for row in found}
+        marks = ",".join("?" * len(labels))
+        texts = f"SELECT snapshot, key, value FROM labels WHERE snapshot IN ({marks})"
+        for number, key, value in self._database.read(texts, tuple(labels)):
+            labels[number][key] = value
+        return [_row(row, labels[row[0]]) for row in found]
+
+    def stack(self, row: Row) -> tuple[int, ...]:
+        """Return the numbers of what a snapshot shows, from the top down: its own, but for a view's, and those below it."""
+        return self.below(row) if row.snapshot.kind == "view" and row.snapshot.parent else self.chain(row.snapshot.name)
+
+    def below(self, row: Row) -> tuple[int, ...]:
+        """Return the numbers of what lies below a snapshot, from the top down."""
+        return self.chain(row.snapshot.parent) if row.snapshot.parent else ()
 
     def chain(self, name: str) -> tuple[int, ...]:
-        """Return the numbers of what is stacked for a snapshot, from the top down; empty if there is none of that name.
+        """Return the number of a snapshot and those of what lies below it; empty if there is none of that name.
 
         It ends with a layer that hides all below it.
         """
-        return tuple(row[0] for row in self._database.read(_CHAIN, (name,)))
+        chain = self._chains.get(name)
+        if chain is None:
+            chain = tuple(row[0] for row in self._database.read(_CHAIN, (name,)))
+            if chain:
+                self._chains[name] = chain
+        return chain
+
+    def forget(self, name: str) -> None:
+        """Take notice that a name stands for something else now, or for nothing."""
+        self._chains.pop(name, None)
+
+    def check_new(self, name: str, parent: str) -> tuple[int, ...]:
+        """Return what lies below a snapshot that is about to be made, as `below`; said again when it is recorded.
+
+        Raises:
+            AlreadyExists: there is a snapshot of that name.
+            NotFound: there is no snapshot `parent`.
+            InvalidArgument: `parent` is not committed.
+        """
+        kinds = dict(self._database.read("SELECT name, kind FROM snapshots WHERE name IN (?, ?)", (name, parent)))
+        if name in kinds:
+            raise already_exists(name)
+        if parent == NO_PARENT:
+            return ()
+        if parent not in kinds:
+            raise not_found(parent)
+        if kinds[parent] != "committed":
+            raise not_committed(name, parent)
+        return self.chain(parent)
+
+    def check_commit(self, key: str, name: str) -> Row:
+        """Return the row of the active snapshot `key` if it can be committed as `name`; said again when it is.
+
+        Raises:
+            AlreadyExists: there is a snapshot `name`.
+            NotFound: there is no snapshot `key`.
+            FailedPrecondition: `key` is not active.
+        """
+        if self._database.read("SELECT 1 FROM snapshots WHERE name = ?", (name,)):
+            raise already_exists(name)
+        row = self.find(key)
+        if row.snapshot.kind != "active":
+            raise not_active(key, row.snapshot.kind)
+        return row
+
+    def usage(self, number: int) -> Usage | None:
+        """Return what was found out about a committed snapshot's size; None if that wasn't asked yet."""
+        rows = self._database.read("SELECT size_bytes, inodes FROM snapshots WHERE id = ?", (number,))
+        return Usage(*rows[0]) if rows and rows[0][0] is not None else None
+
+    def numbers(self) -> set[int]:
+        """Return the numbers of all snapshots."""
+        return {row[0] for row in self._database.read("SELECT id FROM snapshots")}
 
     def greatest_number(self) -> int:
-        """Return the greatest number ever given."""
+        """Return the greatest number ever given to a snapshot that was recorded."""
         rows = self._database.read("SELECT seq FROM sqlite_sequence WHERE name = 'snapshots'")
         return int(rows[0][0]) if rows else 0
 
-
-def add(
-    connection: sqlite3.Connection,
-    number: int,
-    name: str,
-    kind: Kind,
-    parent: str,
-    labels: Mapping[str, str] | None,
-    *,
-    opaque: bool = False,
-) -> None:
-    """Insert a row; part of a transaction. An `opaque` layer hides all that lies below it.
-
-    Raises:
-        AlreadyExists: there is a snapshot of that name.
-        NotFound: there is no committed snapshot `parent`.
-    """
-    if connection.execute("SELECT 1 FROM snapshots WHERE name = ?", (name,)).fetchone():
-        raise AlreadyExists(f"add snapshot {name}: it exists", details={"kind": "snapshot"})
-    below = None
-    if parent != NO_PARENT:
-        below = connection.execute(
-            "SELECT id FROM snapshots WHERE name = ? AND kind = 'committed'", (parent,)
-        ).fetchone()
-        if below is None:
-            raise not_found(parent)
-    connection.execute(
-        "INSERT INTO snapshots (id, name, kind, parent, opaque, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-        (number, name, kind, below and below[0], opaque, now_rfc3339()),
-    )
-    if labels:
-        rows = [(number, key, value) for key, value in labels.items()]
-        connection.executemany("INSERT INTO labels (snapshot, key, value) VALUES (?, ?, ?)", rows)
+    def about(self, key: str) -> str:
+        """Return a fact about the whole database; empty if there is none of that key."""
+        rows = self._database.read("SELECT value FROM about WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else ""
 
 
-def delete(connection: sqlite3.Connection, name: str) -> int:
-    """Delete a row and return its number; part of a transaction.
-
-    Raises:
-        NotFound: there is none of that name.
-        FailedPrecondition: others lie on top of it.
-    """
-    found = connection.execute("SELECT id FROM snapshots WHERE name = ?", (name,)).fetchone()
-    if found is None:
-        raise not_found(name)
-    above = connection.execute("SELECT name FROM snapshots WHERE parent = ? LIMIT 1", found).fetchone()
-    if above is not None:
-        raise FailedPrecondition(f"remove snapshot {name}: {above[0]} lies on top of it", details={"kind": "snapshot"})
-    connection.execute("DELETE FROM snapshots WHERE id = ?", found)
-    return int(found[0])
-
-
-def undo(connection: sqlite3.Connection, number: int) -> None:
-    """Delete the row of that number if there is one; part of a transaction."""
-    connection.execute("DELETE FROM snapshots WHERE id = ?", (number,))
+def _row(row: tuple[Any, ...], labels: dict[str, str]) -> Row:
+    number, name, kind, parent, created_at, updated_at = row
+    return Row(number, Snapshot(name, kind, parent, created_at, labels, updated_at))
 
 
 def not_found(name: str) -> NotFound:
     """Return the error for a snapshot that isn't there."""
     return NotFound(f"find snapshot {name}: there is none", details={"kind": "snapshot"})
+
+
+def already_exists(name: str) -> AlreadyExists:
+    """Return the error for a name that is taken."""
+    return AlreadyExists(f"add snapshot {name}: it exists", details={"kind": "snapshot"})
+
+
+def not_active(key: str, kind: str) -> FailedPrecondition:
+    """Return the error for a snapshot that can't be committed."""
+    return FailedPrecondition(f"commit snapshot {key}: it is not active but {kind}", details={"kind": "snapshot"})
+
+
+def not_committed(name: str, parent: str) -> InvalidArgument:
+    """Return the error for a parent that may still change."""
+    return InvalidArgument(
+        f"add snapshot {name}: {parent} is not committed, so nothing can lie on it",
+        next_step=f"commit {parent} first",
+        details={"kind": "snapshot"},
+    )

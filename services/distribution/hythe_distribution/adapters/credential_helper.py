@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from hythe import settings
+from hythe import setting_list
 from hythe.errors import FailedPrecondition
 from hythe_distribution.credentials import Credentials, without_secrets
 
@@ -21,7 +21,7 @@ _PIECE_BYTES = 64 << 10
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NONE = "credentials not found"
-_NOT_FOR_IT = frozenset(setting.variable for setting in settings.ALL if setting.secret)
+_NOT_FOR_IT = frozenset(setting.variable for setting in setting_list.ALL if setting.secret)
 
 
 class CredentialHelper:

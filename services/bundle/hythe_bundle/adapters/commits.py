@@ -63,6 +63,7 @@ class Commits:
         """Let it wait for its turn; ``commit.ended`` tells when it is over."""
         self._waiting[commit.number] = commit
         self._start_round()
+        self._syncing.begin()
 
     def withdraw(self, commit: Commit) -> bool:
         """Take back what no round has begun with; return whether that was so."""
@@ -72,6 +73,7 @@ class Commits:
         """Wait until the round in progress is over."""
         if self._round is not None:
             await asyncio.wait([self._round])
+        await self._syncing.close()
 
     def _start_round(self) -> None:
         if self._round is not None:

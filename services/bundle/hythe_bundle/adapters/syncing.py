@@ -19,6 +19,13 @@ class Syncing:
         self._enabled = enabled
         self._running: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
+        self._early: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Have written what there is, unless a sync is in progress: less is left for the one that somebody waits for."""
+        busy = (task is not None and not task.done() for task in (self._running, self._waiting, self._early))
+        if self._enabled and not any(busy):
+            self._early = asyncio.get_running_loop().create_task(asyncio.to_thread(self._sync))
 
     async def sync(self, layers: int = 1) -> None:
         """Return when all that was written before the call is durable; `layers` are told to the span.
@@ -35,10 +42,20 @@ class Syncing:
             durable.count_sync()
 
     async def _next(self, running: asyncio.Task[None] | None) -> None:
-        if running is not None:
-            await asyncio.wait([running])
+        before = [task for task in (running, self._early) if task is not None]
+        if before:
+            await asyncio.wait(before)
         self._running, self._waiting = self._waiting, None
+        early, self._early = self._early, None
+        if early is not None:
+            early.result()  # what could not be written is told by the kernel once
         await asyncio.to_thread(self._sync)
+
+    async def close(self) -> None:
+        """Wait for what was begun."""
+        if self._early is not None:
+            await asyncio.wait([self._early])
+            self._early.exception()
 
     def _sync(self) -> None:
         with disk_errors.translated("syncfs", self._root):

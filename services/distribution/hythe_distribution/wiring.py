@@ -39,6 +39,8 @@ from hythe_distribution.pull import Puller
 from hythe_distribution.push import Pusher
 from hythe_distribution.referrers import Referrers
 from hythe_distribution.refetch import Refetcher
+from hythe_distribution.register_handlers import RegisterHandlers
+from hythe_distribution.registering import Registrar
 from hythe_distribution.resolver import Resolver
 from hythe_distribution.sending import Sender
 from hythe_distribution.tickets import Tickets
@@ -103,6 +105,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address).register(service)
         TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions)).register(service)
         CatalogueHandlers(images).register(service)
+        RegisterHandlers(Registrar(library, content, publisher, images.listing, questions)).register(service)
         ArchiveHandlers(library, content, images, server, questions, load_zstd()).register(service)
         server.start()
         try:

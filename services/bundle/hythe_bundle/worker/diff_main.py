@@ -1,0 +1,122 @@
+"""Compare two trees: the order as JSON on stdin, changes or progress on stdout, an archive on the descriptor it names.
+
+See `hythe_bundle.adapters.differ_worker`. All mounts are made in a mount namespace of this process's own, read-only and
+without devices, and are gone with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from hythe.archive import sandbox
+from hythe.archive.failures import ArchiveError, LimitError
+from hythe.errors import InvalidArgument
+from hythe.linux import libc, mounting
+from hythe_bundle.worker import report
+from hythe_bundle.worker.diff_layer import ChangedError, LayerWriter
+from hythe_bundle.worker.diff_output import Output
+from hythe_bundle.worker.diff_tree import Root
+from hythe_bundle.worker.diff_walk import RUNTIME_MADE, Walk
+from hythe_bundle.worker.main import end_with
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+
+LINES_BYTES = 64 << 10
+PROGRESS_BYTES = 8 << 20
+KEPT = (1, 3, 21)
+"""Capabilities: DAC_OVERRIDE to read whatever it is, FOWNER, and SYS_ADMIN for ``trusted.overlay.*``."""
+_QUIET = ("nosuid", "nodev", "noexec")
+
+
+class _Mount:
+    """A mount of the order, as `hythe.linux.mounting` wants it."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.type: str = found["type"]
+        self.source: str = found["source"]
+        self.target: str = found["target"]
+        self.options: tuple[str, ...] = (*found["options"], *_QUIET)
+
+
+def run(arguments: list[str]) -> NoReturn:
+    """Do `main` and end at once; see `hythe_bundle.worker.main.run`."""
+    end_with(main, arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Compare and return the exit code: 0 when the last line says ``done``, 1 when it says ``failed``.
+
+    Args:
+        arguments: parent's pid.
+    """
+    order = json.loads(sys.stdin.buffer.read())
+    try:
+        base, new = _enter(order, int(arguments[0]))
+        walk = Walk(
+            base,
+            new,
+            changes_only=order["changes_only"],
+            for_layer="layer" in order,
+            runtime_made=RUNTIME_MADE if order["skip_runtime_made"] else frozenset(),
+        )
+        lines = _write_layer(walk, new, order["layer"]) if "layer" in order else _tell(walk)
+        code = 0
+    except (ArchiveError, LimitError, ChangedError) as error:
+        lines, code = report.failed(error.kind, 0, str(error)), 1
+    except InvalidArgument as error:
+        lines, code = report.failed(ArchiveError.kind, 0, error.message), 1
+    except OSError as error:
+        lines, code = report.failed("os", error.errno or 0, error.strerror or str(error)), 1
+    except MemoryError:
+        lines, code = report.failed(LimitError.kind, 0, "the worker's memory is used up"), 1
+    report.write(lines)
+    return code
+
+
+def _enter(order: dict[str, Any], parent: int) -> tuple[Root | None, Root]:
+    """Mount both trees in a file system that nobody else sees, and make that the root."""
+    place: str = order["place"]
+    mounting.enter_private_namespace()
+    libc.mount("tmpfs", place, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC, "mode=0700,size=64k")
+    os.chdir(place)
+    for name in ("base", "new"):
+        os.mkdir(name)  # noqa: PTH102 (pathlib is not loaded in a worker)
+        mounting.mount_all([_Mount(found) for found in order[name]], f"{place}/{name}")  # type: ignore[misc]  # its shape
+    sandbox.enter(parent, KEPT)
+    return Root(b"/base") if order["base"] else None, Root(b"/new")
+
+
+def _write_layer(walk: Walk, tree: Root, wanted: dict[str, Any]) -> bytes:
+    told = 0
+
+    def progress(archive_bytes: int) -> None:
+        nonlocal told
+        if archive_bytes - told >= PROGRESS_BYTES:
+            told = archive_bytes
+            report.write(report.progress(archive_bytes))
+
+    output = Output(wanted["fd"], compress=wanted["compress"], progress=progress)
+    latest_s = wanted["latest_s"]
+    writer = LayerWriter(tree, output.write, latest_ns=None if latest_s is None else latest_s * 10**9)
+    writer.take(walk.events())
+    diff_id, digest = output.finish()
+    return report.wrote(diff_id, output.archive_bytes, digest, output.blob_bytes, writer.entries)
+
+
+def _tell(walk: Walk) -> bytes:
+    """Write a line for each change; return the last one, with their number."""
+    lines, size, count = [], 0, 0
+    for event in walk.events():
+        line = report.change(event.kind, event.path)
+        lines.append(line)
+        size += len(line)
+        count += 1
+        if size >= LINES_BYTES:
+            report.write(b"".join(lines))
+            lines, size = [], 0
+    return b"".join(lines) + report.compared(count)

@@ -29,10 +29,11 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class StoredLayer:
-    """A layer that is in content."""
+    """A layer that is in content; `new`: the namespace did not have it before."""
 
     blob: Descriptor
     written: WrittenLayer
+    new: bool
 
 
 class Comparer:
@@ -104,8 +105,9 @@ class Comparer:
                 span.set("oci.size_bytes", written.size_bytes)
             with tracing.span("commit layer", oci__digest=str(written.digest)):
                 labels = {UNCOMPRESSED: str(written.diff_id)}
-                added.note(written.digest, new=await ingest.commit(written.digest, written.size_bytes, labels))
-        return StoredLayer(Descriptor(LAYER_TYPES[form.compression], written.digest, written.size_bytes), written)
+                new = await ingest.commit(written.digest, written.size_bytes, labels)
+                added.note(written.digest, new=new)
+        return StoredLayer(Descriptor(LAYER_TYPES[form.compression], written.digest, written.size_bytes), written, new)
 
     async def _comparison(self, namespace: str, name: str, other: str | None) -> Comparison:
         snapshot = await self.find(namespace, name)

@@ -25,6 +25,7 @@ STEP = "compare"
 PIECE_BYTES = 4 << 20
 PIPE_BYTES = 1 << 20
 BATCH = 1000
+BATCH_BYTES = 256 << 10
 _PLACE = "compare"
 _KINDS: dict[bytes, ChangeKind] = {b"A": "added", b"C": "changed", b"D": "deleted"}
 _OVERLAY_PARAMETERS = Path("/sys/module/overlay/parameters")
@@ -49,13 +50,15 @@ class WorkerDiffer:
         """See `Differ.changes`."""
         async with self._worker(comparison, self._order(comparison)) as worker:
             batch: list[Change] = []
+            batch_bytes = 0
             async for kind, rest in worker.lines():
                 if kind == report.CHANGE:
                     word, path = rest.split(b" ")
                     batch.append(Change(_KINDS[word], bytes.fromhex(path.decode())))
-                    if len(batch) >= BATCH:
+                    batch_bytes += len(path)
+                    if len(batch) >= BATCH or batch_bytes >= BATCH_BYTES:
                         yield batch
-                        batch = []
+                        batch, batch_bytes = [], 0
                 elif kind == report.DONE:
                     if batch:
                         yield batch

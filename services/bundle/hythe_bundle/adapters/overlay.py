@@ -210,8 +210,7 @@ class OverlaySnapshotter:
     async def changes_in(self, name: str) -> Path | None:
         """See `Snapshotter.changes_in`."""
         row = self._records.find(name)
-        hides_all = bool(row.snapshot.parent) and len(self._chain(name)) == 1  # for that overlayfs has no mark
-        return None if row.snapshot.kind == "view" or hides_all else self._fs(row.number)
+        return None if row.snapshot.kind == "view" else self._fs(row.number)
 
     def _stacked(self, lower: tuple[int, ...]) -> str:
         return "lowerdir=" + ":".join(str(self._fs(below)) for below in lower)

@@ -178,7 +178,7 @@ def test_bad_commits_leave_nothing(stack: Stack, container: str) -> None:
 def test_commit_that_is_given_up_leaves_nothing(stack: Stack, base: str) -> None:
     """Ctrl-C in the middle of a commit ends it on the host; no blob and no ingest of it is left."""
     try:
-        script = f"head -c {20 * BIG_BYTES} /dev/zero > /data/big"
+        script = f"head -c {8 * BIG_BYTES} /dev/zero > /data/big"
         assert stack.hythe("run", "--name", "big", base, "sh", "-c", script).code == 0
         before = contents(stack)
         running = stack.popen("commit", "--compress", "none", "big", "local/big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -98,8 +99,18 @@ class Comparer:
         self, namespace: str, comparison: Comparison, form: LayerForm, added: Additions, progress: Progress
     ) -> StoredLayer:
         async with self._store.ingest(namespace) as ingest:
+            ingest_s = 0.0
+
+            async def sink(piece: bytes) -> None:
+                nonlocal ingest_s
+                began_s = time.monotonic()
+                await ingest.write(piece)
+                ingest_s += time.monotonic() - began_s
+
             with tracing.span("write layer", snapshot__name=comparison.name) as span:
-                written = await self._differ.write(comparison, form, ingest.write, progress)
+                written = await self._differ.write(comparison, form, sink, progress)
+                span.set("hythe.compress_ms", written.compress_ms)
+                span.set("hythe.ingest_ms", round(ingest_s * 1000))
                 span.set("oci.entries", written.entries)
                 span.set("oci.archive_bytes", written.archive_bytes)
                 span.set("oci.size_bytes", written.size_bytes)

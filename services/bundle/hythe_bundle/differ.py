@@ -67,6 +67,7 @@ class WrittenLayer:
         digest: sha256 of what was written.
         size_bytes: its size.
         entries: entries of the archive.
+        compress_ms: how long hashing and compressing took, beside the reading of files.
     """
 
     diff_id: Digest
@@ -74,6 +75,7 @@ class WrittenLayer:
     digest: Digest
     size_bytes: int
     entries: int
+    compress_ms: int = 0
 
 
 class Differ(Protocol):

@@ -191,9 +191,9 @@ class _Worker:
 
 
 def _written(rest: bytes) -> WrittenLayer:
-    diff_id, archive_bytes, digest, blob_bytes, entries = rest.split(b" ")
+    diff_id, archive_bytes, digest, *numbers = rest.split(b" ")
     return WrittenLayer(
-        Digest(diff_id.decode()), int(archive_bytes), Digest(digest.decode()), int(blob_bytes), int(entries)
+        Digest(diff_id.decode()), int(archive_bytes), Digest(digest.decode()), *(int(number) for number in numbers)
     )
 
 

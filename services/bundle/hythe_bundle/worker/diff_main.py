@@ -13,7 +13,7 @@ import sys
 from hythe.archive import sandbox
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.errors import InvalidArgument
-from hythe.linux import libc, mounting
+from hythe.linux import libc, mounting, roots
 from hythe_bundle.worker import report
 from hythe_bundle.worker.diff_layer import ChangedError, LayerWriter
 from hythe_bundle.worker.diff_output import Output
@@ -79,14 +79,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _enter(order: dict[str, Any], parent: int) -> tuple[Root | None, Root]:
-    """Mount both trees in a file system that nobody else sees, and make that the root."""
+    """Mount both trees in a file system that nobody else sees, and make that the root; nothing else stays mounted."""
     place: str = order["place"]
     mounting.enter_private_namespace()
     libc.mount("tmpfs", place, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC, "mode=0700,size=64k")
-    os.chdir(place)
     for name in ("base", "new"):
-        os.mkdir(name)  # noqa: PTH102 (pathlib is not loaded in a worker)
+        os.mkdir(f"{place}/{name}")  # noqa: PTH102 (pathlib is not loaded in a worker)
         mounting.mount_all([_Mount(found) for found in order[name]], f"{place}/{name}")  # type: ignore[misc]  # its shape
+    roots.pivot_into(place)
     sandbox.enter(parent, KEPT)
     return Root(b"/base") if order["base"] else None, Root(b"/new")
 
@@ -105,7 +105,9 @@ def _write_layer(walk: Walk, tree: Root, wanted: dict[str, Any]) -> bytes:
     writer = LayerWriter(tree, output.write, latest_ns=None if latest_s is None else latest_s * 10**9)
     writer.take(walk.events())
     diff_id, digest = output.finish()
-    return report.wrote(diff_id, output.archive_bytes, digest, output.blob_bytes, writer.entries)
+    return report.wrote(
+        diff_id, output.archive_bytes, digest, output.blob_bytes, writer.entries, output.busy_ns // 10**6
+    )
 
 
 def _tell(walk: Walk) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import hashlib
 import os
+import time
 from _queue import SimpleQueue
 
 from hythe.archive.compress import Gzip
@@ -23,6 +24,7 @@ class Output:
     Attributes:
         archive_bytes: bytes taken.
         blob_bytes: bytes written.
+        busy_ns: time that hashing and compressing took.
     """
 
     def __init__(self, fd: int, *, compress: bool, progress: Callable[[int], None]) -> None:
@@ -40,6 +42,7 @@ class Output:
         self._failed = False
         self.archive_bytes = 0
         self.blob_bytes = 0
+        self.busy_ns = 0
         for _ in range(AHEAD):
             self._free.put(None)
         _thread.start_new_thread(self._run, ())
@@ -85,11 +88,17 @@ class Output:
     def _run(self) -> None:
         try:
             while (piece := self._pieces.get()) is not None:
+                began_ns = time.monotonic_ns()
                 self._archive_digest.update(piece)
-                self._put(self._gzip.compress(piece) if self._gzip else piece)
+                ready = self._gzip.compress(piece) if self._gzip else piece
+                self._blob_digest.update(ready)
+                self.busy_ns += time.monotonic_ns() - began_ns
+                self._put(ready)
                 self._free.put(None)
             if self._gzip is not None:
-                self._put(self._gzip.finish())
+                ready = self._gzip.finish()
+                self._blob_digest.update(ready)
+                self._put(ready)
             self._ended.put(None)
         except BaseException as error:  # noqa: BLE001 (raised again by the writer, which would wait for ever otherwise)
             self._failed = True
@@ -97,7 +106,6 @@ class Output:
             self._free.put(None)
 
     def _put(self, data: bytes) -> None:
-        self._blob_digest.update(data)
         self.blob_bytes += len(data)
         view = memoryview(data)
         while view:

@@ -45,9 +45,10 @@ def compared(count: int) -> bytes:
     return b"%s %d\n" % (DONE, count)
 
 
-def wrote(diff_id: str, archive_bytes: int, digest: str, blob_bytes: int, entries: int) -> bytes:
-    """Last line of a layer that was written: sha256 and size of the archive and of its compressed form, and its entries."""
-    return b"%s %s %d %s %d %d\n" % (DONE, diff_id.encode(), archive_bytes, digest.encode(), blob_bytes, entries)
+def wrote(diff_id: str, archive_bytes: int, digest: str, blob_bytes: int, entries: int, compress_ms: int) -> bytes:
+    """Last line of a layer that was written: sha256 and size of the archive and of its compressed form, and the rest."""
+    digests = (diff_id.encode(), archive_bytes, digest.encode(), blob_bytes)
+    return b"%s %s %d %s %d %d %d\n" % (DONE, *digests, entries, compress_ms)
 
 
 def write(lines: bytes) -> None:

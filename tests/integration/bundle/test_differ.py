@@ -353,7 +353,12 @@ async def test_strange_names_and_long_paths_survive(lab: Lab) -> None:
 
 async def test_what_cannot_be_in_a_layer_is_named(lab: Lab) -> None:
     """A file whose name would take another away is refused by its name; so is a directory whose data lies elsewhere."""
-    key = await lab.active("", lambda root: (root / "d/.wh.x").parent.mkdir() or (root / "d/.wh.x").write_text(""))
+
+    def make(root: Path) -> None:
+        (root / "d").mkdir()
+        (root / "d/.wh.x").write_text("")
+
+    key = await lab.active("", make)
     with pytest.raises(FailedPrecondition, match=r"d/\.wh\.x"):
         await lab.layer(key)
     key = await lab.active("", lambda root: (root / "moved").mkdir())

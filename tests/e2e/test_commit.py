@@ -246,6 +246,9 @@ def test_layer_of_a_snapshot_is_written_to_a_file(
     assert "D /data/gone" in capsys.readouterr().out.splitlines()
     assert run_snapshot_diff(stack, "-o", str(tmp_path / "layer.tgz"), "--json", key) == 0
     row = json.loads(capsys.readouterr().out)
+    page = Path(__file__).resolve().parents[2] / "docs" / "output.md"
+    section = page.read_text().split("## hythe diff, hythe snapshot diff")[1].split("## ")[0]
+    assert set(row) <= set(re.findall(r"`([a-z_]+)`", section))
     with tarfile.open(tmp_path / "layer.tgz") as layer:
         members = layer.getmembers()
         assert len(members) == row["entries"]

@@ -20,6 +20,7 @@ WORKERS = 2
 UNCOMPRESSED = "containerd.io/uncompressed"
 LAYER_TYPES = {
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
+    "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
     "none": "application/vnd.oci.image.layer.v1.tar",
 }
 NOTHING = ""

@@ -11,7 +11,7 @@ from hythe.digest import Digest
 from hythe.ports.snapshots import Mount
 
 ChangeKind = Literal["added", "changed", "deleted"]
-Compression = Literal["gzip", "none"]
+Compression = Literal["gzip", "zstd", "none"]
 Sink = Callable[[bytes], Awaitable[None]]
 
 SHRANK = "shrank"

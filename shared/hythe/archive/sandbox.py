@@ -7,6 +7,10 @@ import os
 import resource
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MAX_ADDRESS_SPACE_BYTES = 1 << 30
 MAX_OPEN_FILES = 64
 
@@ -33,7 +37,7 @@ class _CapData(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def enter(parent: int, kept: tuple[int, ...] = KEPT) -> None:
+def enter(parent: int, kept: Sequence[int] = KEPT) -> None:
     """Make the current directory the root for good, and give up all that applying a layer does not need.
 
     Nothing can be imported any more, for it would be the layer's own code. The process ends with its parent, writes no
@@ -41,7 +45,7 @@ def enter(parent: int, kept: tuple[int, ...] = KEPT) -> None:
 
     Args:
         parent: process id of the parent, to notice that it died before the tie was made.
-        kept: numbers of capabilities.
+        kept: numbers of the capabilities to keep, all below 32.
 
     Raises:
         OSError: the kernel refuses one of the steps.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EPOCH = "SOURCE_DATE_EPOCH"
 MAX_EPOCH = 253402300799
-COMPRESSIONS = ("gzip", "none")
+COMPRESSIONS = ("gzip", "zstd", "none")
 
 
 def commit_arguments(parser: ArgumentParser) -> None:

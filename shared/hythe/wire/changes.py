@@ -13,7 +13,7 @@ from pydantic import Field
 from hythe.wire.base import DigestText, Reply, Request
 from hythe.wire.distribution import Descriptor
 
-LayerCompression = Literal["gzip", "none"]
+LayerCompression = Literal["gzip", "zstd", "none"]
 SourceDateEpoch = Annotated[int, Field(ge=0, le=253402300799)]
 """Seconds since 1970, up to the year 9999: files' later times become this one, and so do times of an image."""
 

@@ -131,17 +131,28 @@ class BusIngest:
     async def commit(self, digest: Digest, size_bytes: int, labels: Mapping[str, str]) -> bool:
         """See `Ingest.commit`."""
         assert self._opened is not None, "nothing was written"
-        request = wire.IngestCommit(
-            session=self._opened.session, expected=str(digest), size_bytes=size_bytes, labels=dict(labels)
-        )
         try:
-            await self._store.ask(
-                self._namespace, "ingest", "commit", request, wire.ContentInfo, timeout_s=COMMIT_TIMEOUT_S
-            )
+            try:
+                await self._commit(self._opened, digest, size_bytes, labels)
+            except NotFound as error:
+                if error.details.get("kind") != "session":
+                    raise
+                self._opened = await self._open(resume=True)
+                await self._commit(self._opened, digest, size_bytes, labels)
         except AlreadyExists:
             return False
         self._opened = None
         return True
+
+    async def _commit(
+        self, opened: wire.IngestOpened, digest: Digest, size_bytes: int, labels: Mapping[str, str]
+    ) -> None:
+        request = wire.IngestCommit(
+            session=opened.session, expected=str(digest), size_bytes=size_bytes, labels=dict(labels)
+        )
+        await self._store.ask(
+            self._namespace, "ingest", "commit", request, wire.ContentInfo, timeout_s=COMMIT_TIMEOUT_S
+        )
 
     async def abort(self) -> None:
         """Remove what was written, unless it was committed; may be repeated."""

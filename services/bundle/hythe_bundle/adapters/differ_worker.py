@@ -73,7 +73,7 @@ class WorkerDiffer:
         """See `Differ.write`."""
         with _Pipe() as pipe:
             order = self._order(comparison)
-            order["layer"] = {"fd": pipe.writing, "compress": form.compression == "gzip", "latest_s": form.latest_s}
+            order["layer"] = {"fd": pipe.writing, "compression": form.compression, "latest_s": form.latest_s}
             async with self._worker(comparison, order, pipe.writing) as worker:
                 pipe.close_writing()
                 works = (

@@ -11,6 +11,7 @@ import os
 import sys
 
 from hythe.archive import sandbox
+from hythe.archive.compressors import compressor
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.errors import InvalidArgument
 from hythe.linux import libc, mounting, roots
@@ -56,15 +57,16 @@ def main(arguments: list[str]) -> int:
     """
     order = json.loads(sys.stdin.buffer.read())
     try:
+        output = _output(order["layer"]) if "layer" in order else None
         base, new = _enter(order, int(arguments[0]))
         walk = Walk(
             base,
             new,
             changes_only=order["changes_only"],
-            for_layer="layer" in order,
+            for_layer=output is not None,
             runtime_made=RUNTIME_MADE if order["skip_runtime_made"] else frozenset(),
         )
-        lines = _write_layer(walk, new, order["layer"]) if "layer" in order else _tell(walk)
+        lines = _tell(walk) if output is None else _write_layer(walk, new, output, order["layer"]["latest_s"])
         code = 0
     except (ArchiveError, LimitError, ChangedError) as error:
         lines, code = report.failed(error.kind, 0, str(error)), 1
@@ -91,7 +93,8 @@ def _enter(order: dict[str, Any], parent: int) -> tuple[Root | None, Root]:
     return Root(b"/base") if order["base"] else None, Root(b"/new")
 
 
-def _write_layer(walk: Walk, tree: Root, wanted: dict[str, Any]) -> bytes:
+def _output(wanted: dict[str, Any]) -> Output:
+    """Return where the layer goes; this loads the compressor, which cannot be done later."""
     told = 0
 
     def progress(archive_bytes: int) -> None:
@@ -100,14 +103,15 @@ def _write_layer(walk: Walk, tree: Root, wanted: dict[str, Any]) -> bytes:
             told = archive_bytes
             report.write(report.progress(archive_bytes))
 
-    output = Output(wanted["fd"], compress=wanted["compress"], progress=progress)
-    latest_s = wanted["latest_s"]
+    return Output(wanted["fd"], compressor(wanted["compression"]), progress=progress)
+
+
+def _write_layer(walk: Walk, tree: Root, output: Output, latest_s: int | None) -> bytes:
     writer = LayerWriter(tree, output.write, latest_ns=None if latest_s is None else latest_s * 10**9)
     writer.take(walk.events())
     diff_id, digest = output.finish()
-    return report.wrote(
-        diff_id, output.archive_bytes, digest, output.blob_bytes, writer.entries, output.busy_ns // 10**6
-    )
+    busy_ms = output.busy_ns // 10**6
+    return report.wrote(diff_id, output.archive_bytes, digest, output.blob_bytes, writer.entries, busy_ms)
 
 
 def _tell(walk: Walk) -> bytes:

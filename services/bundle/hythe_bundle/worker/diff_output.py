@@ -8,11 +8,11 @@ import os
 import time
 from _queue import SimpleQueue
 
-from hythe.archive.compress import Gzip
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hythe.archive.compressors import Compressor
 
 PIECE_BYTES = 1 << 20
 AHEAD = 4
@@ -27,10 +27,10 @@ class Output:
         busy_ns: time that hashing and compressing took.
     """
 
-    def __init__(self, fd: int, *, compress: bool, progress: Callable[[int], None]) -> None:
-        """Write to `fd`; `progress` is told the bytes of the archive taken, at each piece."""
+    def __init__(self, fd: int, compressor: Compressor, *, progress: Callable[[int], None]) -> None:
+        """Write to `fd` what `compressor` makes of it; `progress` is told the bytes of the archive taken, at each piece."""
         self._fd = fd
-        self._gzip = Gzip() if compress else None
+        self._compressor = compressor
         self._progress = progress
         self._archive_digest = hashlib.sha256()
         self._blob_digest = hashlib.sha256()
@@ -90,15 +90,14 @@ class Output:
             while (piece := self._pieces.get()) is not None:
                 began_ns = time.monotonic_ns()
                 self._archive_digest.update(piece)
-                ready = self._gzip.compress(piece) if self._gzip else piece
+                ready = self._compressor.compress(piece)
                 self._blob_digest.update(ready)
                 self.busy_ns += time.monotonic_ns() - began_ns
                 self._put(ready)
                 self._free.put(None)
-            if self._gzip is not None:
-                ready = self._gzip.finish()
-                self._blob_digest.update(ready)
-                self._put(ready)
+            ready = self._compressor.flush()
+            self._blob_digest.update(ready)
+            self._put(ready)
             self._ended.put(None)
         except BaseException as error:  # noqa: BLE001 (raised again by the writer, which would wait for ever otherwise)
             self._failed = True

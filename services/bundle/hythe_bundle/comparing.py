@@ -52,11 +52,16 @@ class Comparer:
 
         Raises:
             NotFound: there is none.
+            FailedPrecondition: it is that of a container whose files lie elsewhere.
         """
         snapshot = await self._snapshots.stat(name)
         record = record_in(snapshot.labels)
         if record is not None and record["namespace"] != namespace:
             raise NotFound(f"find snapshot {name}: there is none", details={"kind": "snapshot"})
+        if record is not None and not record.get("image"):
+            raise FailedPrecondition(
+                f"read the file system of container {name[:12]}: it runs a bundle's directory, and its files lie there"
+            )
         return snapshot
 
     async def changes(self, namespace: str, name: str, other: str | None = None) -> AsyncIterator[Sequence[Change]]:

@@ -74,6 +74,6 @@ def _nothing(found: Found, error: NotFound) -> NotFound:
     return NotFound(
         f"read the file system of container {found.id[:12]}: {found.host} keeps no snapshot of it",
         cause=error.message,
-        next_step="a container that runs a bundle's directory has its files there",
+        next_step="`hythe inspect` shows whether it is there",
         details={"kind": "snapshot"},
     )

@@ -231,6 +231,13 @@ class Bundles:
         return Bundle(path, mounts, tuple(record["args"]), record["stop_signal"])
 
 
+def record_in(labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the record of the container whose snapshot has these labels; None if it is no container's."""
+    text = labels.get(BUNDLE_PREFIX + RECORD)
+    record: dict[str, Any] | None = None if text is None else json.loads(text)
+    return record
+
+
 def _texts(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the files that a snapshot's labels hold; none if it is no container's."""
     return {name.removeprefix(BUNDLE_PREFIX): text for name, text in labels.items() if name.startswith(BUNDLE_PREFIX)}

@@ -68,6 +68,9 @@ class UnpackedImages(Protocol):
     def find(self, target: Digest, platform: Platform) -> UnpackedImage | None:
         """Return what was remembered for the root digest `target`; None if nothing was."""
 
+    def by_chain(self, chain_id: str) -> UnpackedImage | None:
+        """Return an image that was remembered with this snapshot on top; None if there is none."""
+
     async def put(self, targets: Collection[Digest], platform: Platform, image: UnpackedImage) -> None:
         """Remember an image under each root digest that leads to it; one durable commit."""
 

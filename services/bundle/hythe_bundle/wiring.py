@@ -15,8 +15,10 @@ from hythe_bundle.adapters.bundle_directories import BundleDirectories
 from hythe_bundle.adapters.bundle_ledger import BundleLedger
 from hythe_bundle.adapters.bus_blobs import BusBlobs
 from hythe_bundle.adapters.bus_shelf import BusShelf, normalise
+from hythe_bundle.adapters.bus_store import BusStore
 from hythe_bundle.adapters.carrying import CarryingWorker
 from hythe_bundle.adapters.database import Database
+from hythe_bundle.adapters.differ_worker import WorkerDiffer
 from hythe_bundle.adapters.foreign_disk import LocalForeignDisk
 from hythe_bundle.adapters.image_cache import ImageCache
 from hythe_bundle.adapters.local_ground import LocalGround
@@ -29,8 +31,11 @@ from hythe_bundle.adapters.worker import WorkerApplier
 from hythe_bundle.applier import Limits
 from hythe_bundle.bundle import Bundles
 from hythe_bundle.bundle_handlers import BundleHandlers
+from hythe_bundle.committing import Committer
+from hythe_bundle.comparing import Comparer
 from hythe_bundle.content import Blobs
 from hythe_bundle.describing import Descriptions
+from hythe_bundle.diff_handlers import DiffHandlers
 from hythe_bundle.directories import Directories
 from hythe_bundle.figures import PrometheusFigures
 from hythe_bundle.handlers import Handlers
@@ -55,11 +60,12 @@ async def build(process: Process) -> AsyncIterator[None]:
     database = Database(root / "snapshots.db")
     snapshots = SNAPSHOTTERS[process.settings.snapshotter](root, database, sync_layers=process.settings.sync_layers)
     blobs = BusBlobs(process.bus, process.settings.host, root)
+    images = ImageCache(database)
     unpacker = Unpacker(
         snapshots,
         WorkerApplier(root),
         blobs,
-        ImageCache(database),
+        images,
         room,
         Limits(reserve_bytes=reserve_bytes),
         PrometheusFigures(process.metrics.registry),
@@ -76,6 +82,10 @@ async def build(process: Process) -> AsyncIterator[None]:
     carried = await _carried_bundles(process, database, snapshots, unpacker, blobs, bundles, descriptions, platform)
     carried.register(service)
     SnapshotHandlers(UserSnapshots(snapshots)).register(service)
+    store = BusStore(process.bus, process.settings.host)
+    comparer = Comparer(snapshots, WorkerDiffer(root), store)
+    committer = Committer(comparer, store, images, platform)
+    DiffHandlers(comparer, committer, store, process.settings.host).register(service)
     await service.start()
     try:
         yield

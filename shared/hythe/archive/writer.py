@@ -58,14 +58,30 @@ def header(entry: Header) -> bytes:
     for key, value, width in ((b"size", entry.size_bytes, 12), (b"uid", entry.uid, 8), (b"gid", entry.gid, 8)):
         if value > _MAX_OCTAL[width]:
             records[key] = str(value).encode()
-    seconds, fraction_ns = divmod(entry.mtime_ns, 10**9)
-    if fraction_ns or seconds > _MAX_OCTAL[12]:
-        records[b"mtime"] = f"{seconds}.{fraction_ns:09d}".rstrip("0").rstrip(".").encode()
+    if entry.mtime_ns % 10**9 or not 0 <= entry.mtime_ns // 10**9 <= _MAX_OCTAL[12]:
+        records[b"mtime"] = _decimal(entry.mtime_ns)
+    if not (_is_utf_8(name) and _is_utf_8(entry.link)) and (b"path" in records or b"linkpath" in records):
+        records[b"hdrcharset"] = b"BINARY"
     block = _block(entry, name[:100], entry.kind, entry.size_bytes)
     if not records:
         return block
     data = b"".join(_record(key, value) for key, value in sorted(records.items()))
     return _block(_extension(), _PAX_NAME, b"x", len(data)) + data + padding(len(data)) + block
+
+
+def _decimal(time_ns: int) -> bytes:
+    """Return a time in seconds as pax writes it, with no more digits than it needs."""
+    seconds, fraction_ns = divmod(abs(time_ns), 10**9)
+    text = f"{seconds}.{fraction_ns:09d}".rstrip("0").rstrip(".")
+    return f"-{text}".encode() if time_ns < 0 else text.encode()
+
+
+def _is_utf_8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _extension() -> Header:
@@ -105,7 +121,7 @@ def _block(entry: Header, name: bytes, kind: bytes, size_bytes: int) -> bytes:
 
 
 def _octal(value: int, width: int) -> bytes:
-    return b"%0*o\0" % (width - 1, value if value <= _MAX_OCTAL[width] else 0)
+    return b"%0*o\0" % (width - 1, value if 0 <= value <= _MAX_OCTAL[width] else 0)
 
 
 def _record(key: bytes, value: bytes) -> bytes:

@@ -63,6 +63,8 @@ COMMANDS: dict[str, Command] = {
     "stop": Command("containers", "stop containers: stop signal, then kill", traced=True),
     "kill": Command("containers", "send a signal to containers", traced=True),
     "rm": Command("containers", "remove containers", traced=True),
+    "diff": Command("diff", "show what a container has changed of its image", traced=True),
+    "commit": Command("commit", "make an image of what a container has changed", traced=True),
     "inspect": Command("containers", "show everything known about containers", traced=True),
     "events": Command("events", "show what happens, as it happens"),
     "trace": Command("traces", "list traces, or show one as a waterfall"),

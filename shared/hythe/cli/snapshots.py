@@ -24,6 +24,9 @@ SUBCOMMANDS: dict[str, Command] = {
     "info": Command("snapshots", "show what is recorded of snapshots", traced=True),
     "usage": Command("snapshots", "show how much room snapshots take", traced=True),
     "mounts": Command("snapshots", "print the commands that mount a snapshot", traced=True),
+    "diff": Command(
+        "snapshot_diff", "show or write what a snapshot changes of its parent", traced=True, output_file=True
+    ),
     "mount": Command("snapshot_mount", "mount what a snapshot shows at a directory", traced=True),
     "unmount": Command("snapshot_mount", "unmount what `mount` mounted", traced=True),
     "prepare": Command("snapshot_changes", "make a snapshot that can be written to", traced=True),

@@ -210,3 +210,17 @@ def test_every_filter_is_documented() -> None:
     section = PAGE.read_text().split("## Filters of images")[1].split("## ")[0]
     keys = {key for cell in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for key in re.findall(r"`(\w+)`", cell)}
     assert keys == set(LIST_KEYS)
+
+
+def test_every_field_of_changes_and_commits_is_documented(stack: Stack, busybox: str) -> None:
+    """Who reads what a container changed, or the image made of it, finds each field explained."""
+    assert stack.hythe("run", "--name", "documented", busybox, "touch", "/x").code == 0
+    try:
+        for heading, arguments in (("hythe diff", ["diff"]), ("hythe commit", ["commit"])):
+            names = ["documented", "local/documented"] if heading == "hythe commit" else ["documented"]
+            done = stack.hythe("--json", *arguments, *names)
+            assert done.code == 0, done.stderr
+            rows = [json.loads(line) for line in done.stdout.splitlines()]
+            assert rows and _names(rows) - _documented(heading) == set()
+    finally:
+        assert stack.hythe("rm", "-f", "documented").code == 0

@@ -9,17 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hythe.errors import FailedPrecondition, HytheError, Internal, ResourceExhausted
+from hythe.errors import FailedPrecondition, HytheError, ResourceExhausted
 from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters import disk_errors
-from hythe_bundle.adapters.worker import MAX_COMPLAINT_BYTES, WorkerApplier
+from hythe_bundle.adapters.worker import WorkerApplier
+from hythe_bundle.adapters.worker_process import Failed, ended, finish, parse_failed, read_some, worker_command
 from hythe_bundle.applier import Limits
 from hythe_bundle.carrying import Packing, Result, Sight
 from hythe_bundle.worker import report
-
-_FIND = "import sys; sys.path[:0] = sys.argv[1].split(':'); "
-_RUN_CARRY = _FIND + "from hythe_bundle.worker.carry import run; sys.exit(run(sys.argv[2:]))"
-_RUN_PLAIN = _FIND + "from hythe_bundle.worker.plain import run; run(sys.argv[2:], below_root={})"
 
 
 class CarryingWorker:
@@ -31,7 +28,8 @@ class CarryingWorker:
         self._reserve_bytes = reserve_bytes
         self._look = root / "look"
         self._look.mkdir(mode=0o700, exist_ok=True)
-        self._program = WorkerApplier(root).command
+        self._command = worker_command("hythe_bundle.worker.carry")
+        self._unpack_command = worker_command("hythe_bundle.worker.plain")
 
     async def copy(self, sight: Sight, target: Path, progress: Callable[[int], None]) -> Result:
         """See `Carrier.copy`."""
@@ -58,8 +56,7 @@ class CarryingWorker:
         self, name: str, archive: int, target: Path, progress: Callable[[int], None], *, below_root: bool
     ) -> Result:
         """See `Carrier.unpack`."""
-        applier = WorkerApplier(self._root)
-        applier.command = (*self._program[:4], _RUN_PLAIN.format(below_root), self._program[-1])
+        applier = WorkerApplier(self._root, (*self._unpack_command, str(int(below_root))))
         limits = Limits(reserve_bytes=self._reserve_of(target))
         to_target = (Mount("bind", str(target), "", ("rw", "rbind")),)
         try:
@@ -83,9 +80,7 @@ class CarryingWorker:
     ) -> Result:
         step = f"{verb} bundle {where}"
         process = await asyncio.create_subprocess_exec(
-            *self._program[:4],
-            _RUN_CARRY,
-            self._program[-1],
+            *self._command,
             str(os.getpid()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -95,7 +90,7 @@ class CarryingWorker:
             env={},
         )
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        complaint = asyncio.create_task(process.stderr.read(MAX_COMPLAINT_BYTES))
+        complaint = asyncio.create_task(read_some(process.stderr))
         try:
             process.stdin.write(json.dumps(order).encode())
             process.stdin.write_eof()
@@ -106,22 +101,16 @@ class CarryingWorker:
                 elif kind == report.DONE:
                     return Result(**json.loads(rest))
                 elif kind == report.FAILED:
-                    why, number, text = rest.split(b" ")
-                    raise self._failure(step, why.decode(), int(number), bytes.fromhex(text.decode()).decode())
-            code, said = await process.wait(), (await complaint).decode(errors="replace").strip()
-            raise Internal(f"{step}: its worker ended with {code}", cause=said[-200:], next_step="try again")
+                    raise self._failure(step, parse_failed(rest))
+            raise ended(f"{verb} bundle", str(where), await process.wait(), await complaint)
         finally:
             complaint.cancel()
             if process.returncode is None:
-                try:
-                    process.kill()
-                except ProcessLookupError:
-                    pass
-                await asyncio.shield(process.wait())
+                await finish(process)
 
-    def _failure(self, step: str, kind: str, number: int, text: str) -> HytheError:
-        if kind in ("archive", "limit"):
-            return FailedPrecondition(f"{step}: {text}")
-        if kind == "space":
-            return ResourceExhausted(f"{step}: {text}", next_step="make room, then try again")
-        return disk_errors.of_os(OSError(number, text), step, self._root)
+    def _failure(self, step: str, failed: Failed) -> HytheError:
+        if failed.kind in ("archive", "limit"):
+            return FailedPrecondition(f"{step}: {failed.text}")
+        if failed.kind == "space":
+            return ResourceExhausted(f"{step}: {failed.text}", next_step="make room, then try again")
+        return disk_errors.of_os(OSError(failed.number, failed.text), step, self._root)

@@ -40,6 +40,13 @@ class ImageCache:
         query = "SELECT 1 FROM snapshots WHERE name = ? AND kind = 'committed'"
         return not chain_id or bool(self._database.read(query, (chain_id,)))
 
+    def by_chain(self, chain_id: str) -> UnpackedImage | None:
+        """See `UnpackedImages.by_chain`."""
+        rows = self._database.read(
+            "SELECT manifest, config FROM images WHERE chain_id = ? ORDER BY manifest LIMIT 1", (chain_id,)
+        )
+        return UnpackedImage(parse_digest(rows[0][0]), chain_id, parse_config(rows[0][1])) if rows else None
+
     async def put(self, targets: Collection[Digest], platform: Platform, image: UnpackedImage) -> None:
         """See `UnpackedImages.put`."""
         facts = (str(platform), str(image.manifest), image.chain_id, image.config.raw)

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib.util
-import logging
 import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import hythe
-import hythe_bundle
 from hythe.digest import Digest
 from hythe.errors import DataLoss, HytheError, Internal, InvalidArgument, ResourceExhausted, Unimplemented
 from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters import disk_errors
+from hythe_bundle.adapters.worker_process import Failed, ended, finish, parse_failed, read_some, worker_command
 from hythe_bundle.applier import Applied, Limits
 from hythe_bundle.worker import report
 
-log = logging.getLogger(__name__)
-
 STEP = "unpack layer"
-MAX_COMPLAINT_BYTES = 4096
-_START = (
-    "import sys; sys.path[:0] = sys.argv[1].split(':'); from hythe_bundle.worker.main import run; run(sys.argv[2:])"
-)
 
 
 class WorkerApplier:
@@ -38,19 +26,14 @@ class WorkerApplier:
         command: how the worker is started; its numbers follow.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Find what the worker imports; `root` names the file system in messages.
+    def __init__(self, root: Path, command: tuple[str, ...] = ()) -> None:
+        """Find what the worker imports; `root` names the file system in messages, `command` starts another worker.
 
         Raises:
             Internal: the decompressor is not installed.
         """
-        found = importlib.util.find_spec("isal")
-        if found is None or found.origin is None:
-            raise Internal("start bundle: the Python package isal is not installed", next_step="install hythe[bundle]")
-        packages = Path(found.origin).parent.parent
-        own = {str(Path(next(iter(package.__path__))).parent) for package in (hythe, hythe_bundle)}
         self._root = root
-        self.command = (sys.executable, "-I", "-S", "-c", _START, ":".join(sorted({*own, str(packages)})))
+        self.command = command or worker_command("hythe_bundle.worker.main")
 
     async def apply(
         self, name: str, blob: int, mounts: Sequence[Mount], limits: Limits, progress: Callable[[int], None]
@@ -68,20 +51,20 @@ class WorkerApplier:
             limit=report.MAX_LINE_BYTES,
         )
         assert process.stdout is not None and process.stderr is not None
-        complaint = asyncio.create_task(_read_some(process.stderr))
+        complaint = asyncio.create_task(read_some(process.stderr))
         try:
             last = await _follow(process.stdout, progress)
             if isinstance(last, Applied):
                 return last
             if last is not None:
                 raise self._failure(name, last)
-            raise _ended(name, await process.wait(), await complaint)
+            raise ended(STEP, name, await process.wait(), await complaint)
         finally:
             complaint.cancel()
             if process.returncode is None:
-                await _finish(process)
+                await finish(process)
 
-    def _failure(self, name: str, last: _Failed) -> HytheError:
+    def _failure(self, name: str, last: Failed) -> HytheError:
         message = f"{STEP} {name}: {last.text}"
         match last.kind:
             case "archive":
@@ -99,16 +82,7 @@ class WorkerApplier:
         return disk_errors.of_os(OSError(last.number, last.text), f"{STEP} {name}", self._root, phase=STEP)
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """The last line of a worker that failed."""
-
-    kind: str
-    number: int
-    text: str
-
-
-async def _follow(lines: asyncio.StreamReader, progress: Callable[[int], None]) -> Applied | _Failed | None:
+async def _follow(lines: asyncio.StreamReader, progress: Callable[[int], None]) -> Applied | Failed | None:
     """Read the report to its last line and return what it says; None if it ends without one.
 
     Raises:
@@ -125,8 +99,7 @@ async def _follow(lines: asyncio.StreamReader, progress: Callable[[int], None]) 
             elif kind == report.DONE:
                 return _applied(rest, tuple(implied))
             elif kind == report.FAILED:
-                why, number, text = rest.split(b" ")
-                return _Failed(why.decode(), int(number), bytes.fromhex(text.decode()).decode(errors="replace"))
+                return parse_failed(rest)
             else:
                 raise ValueError(f"unknown line {line[:100]!r}")
     except ValueError as error:
@@ -148,36 +121,6 @@ def _relative(path: bytes) -> bytes:
     return path
 
 
-async def _read_some(stream: asyncio.StreamReader) -> bytes:
-    """Return what comes up to the end, at most 4 KiB of it."""
-    data = b""
-    while len(data) < MAX_COMPLAINT_BYTES and (more := await stream.read(MAX_COMPLAINT_BYTES - len(data))):
-        data += more
-    return data
-
-
-def _ended(name: str, code: int, complaint: bytes) -> Internal:
-    """Return the error for a worker that ended without a report."""
-    text = complaint.decode(errors="replace").strip()
-    if text:
-        log.error("the unpack worker failed", extra={"stderr": text})
-    if code < 0:
-        return Internal(
-            f"{STEP} {name}: the worker was killed by {_signal_name(-code)}",
-            phase=STEP,
-            cause=text[-200:],
-            next_step="try again; if the kernel killed it for want of memory, `dmesg` says so",
-        )
-    return Internal(f"{STEP} {name}: the worker ended with exit code {code}", phase=STEP, cause=text[-200:])
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _directory(mounts: Sequence[Mount]) -> Path:
     """Return the directory that the mounts lead to.
 
@@ -187,12 +130,3 @@ def _directory(mounts: Sequence[Mount]) -> Path:
     if len(mounts) != 1 or mounts[0].type != "bind" or "ro" in mounts[0].options:
         raise Unimplemented(f"{STEP}: this applier writes to directories, not to {[mount.type for mount in mounts]}")
     return Path(mounts[0].source)
-
-
-async def _finish(process: asyncio.subprocess.Process) -> None:
-    """Make the worker end, which has said its last word or is no longer wanted, and leave no zombie."""
-    try:
-        process.kill()
-    except ProcessLookupError:
-        pass
-    await asyncio.shield(process.wait())

@@ -13,6 +13,7 @@ from hythe_bundle.worker.apply import Applier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 WRITE_BACK_BYTES = 8 << 20
@@ -20,14 +21,19 @@ FAULT_CODE = 2
 
 
 def run(arguments: list[str], make: type[Applier] = Applier) -> NoReturn:
-    """Do `main` and end at once with its code, or with `FAULT_CODE` and a line on stderr.
+    """Do `main` and end at once; see `end_with`."""
+    end_with(lambda rest: main(rest, make), arguments)
+
+
+def end_with(main: Callable[[list[str]], int], arguments: list[str]) -> NoReturn:
+    """Call `main` and end at once with its code, or with `FAULT_CODE` and a line on stderr.
 
     Python's own way to end loads a library for the threads that still run, and its own report of a fault reads source
     files: by then both would be a stranger's, for the root directory is the layer's.
     """
     code = FAULT_CODE
     try:
-        code = main(arguments, make)
+        code = main(arguments)
     except BaseException as error:  # noqa: BLE001 (nobody above may see it, see there)
         os.write(2, _fault(error).encode(errors="replace"))
     finally:

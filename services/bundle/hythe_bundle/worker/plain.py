@@ -36,6 +36,7 @@ def _below_root(entry: Entry) -> Entry:
     return entry
 
 
-def run(arguments: list[str], *, below_root: bool) -> NoReturn:
-    """See `hythe_bundle.worker.main.run`."""
-    main.run(arguments, PlainRoot if below_root else Plain)
+def run(arguments: list[str]) -> NoReturn:
+    """See `hythe_bundle.worker.main.run`; the first argument is 1 for `PlainRoot`, 0 for `Plain`."""
+    below_root, *rest = arguments
+    main.run(rest, PlainRoot if below_root == "1" else Plain)

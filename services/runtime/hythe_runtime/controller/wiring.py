@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 
 from hythe.bus.service import Service
 from hythe.process_runner import Process
+from hythe_runtime.controller.adapters.file_systems import FileSystems
 from hythe_runtime.controller.adapters.hosts import Agents, Images
 from hythe_runtime.controller.adapters.metadata import Metadata
 from hythe_runtime.controller.handlers import Handlers
 from hythe_runtime.controller.hosts import Hosts
+from hythe_runtime.controller.image_handlers import ImageHandlers
+from hythe_runtime.controller.images_of import ContainerImages
 from hythe_runtime.controller.listing import Listing
 from hythe_runtime.controller.manage import Management
 from hythe_runtime.controller.pull import Pulls
@@ -32,6 +35,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         Listing(metadata, hosts),
         Management(metadata, agents, hosts, settling),
     ).register(service)
+    ImageHandlers(ContainerImages(metadata, FileSystems(bus), hosts)).register(service)
     await hosts.start()
     await service.start()
     settling.start()

@@ -7,6 +7,10 @@ import os
 import resource
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MAX_ADDRESS_SPACE_BYTES = 1 << 30
 MAX_OPEN_FILES = 64
 
@@ -33,14 +37,15 @@ class _CapData(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def enter(parent: int) -> None:
+def enter(parent: int, kept: Sequence[int] = KEPT) -> None:
     """Make the current directory the root for good, and give up all that applying a layer does not need.
 
     Nothing can be imported any more, for it would be the layer's own code. The process ends with its parent, writes no
-    core, has at most 1 GiB of address space, no way to gain privileges, and the capabilities of `KEPT` alone.
+    core, has at most 1 GiB of address space, no way to gain privileges, and the capabilities of `kept` alone.
 
     Args:
         parent: process id of the parent, to notice that it died before the tie was made.
+        kept: numbers of the capabilities to keep, all below 32.
 
     Raises:
         OSError: the kernel refuses one of the steps.
@@ -64,7 +69,7 @@ def enter(parent: int) -> None:
     capability = 0
     while _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
         capability += 1  # up to the last that this kernel knows
-    mask = sum(1 << kept for kept in KEPT)
+    mask = sum(1 << number for number in kept)
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
     data = (_CapData * 2)(_CapData(mask, mask, 0), _CapData(0, 0, 0))
     if _libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:

@@ -60,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     "kill": Command("containers", "send a signal to containers", traced=True),
     "rm": Command("containers", "remove containers", traced=True),
     "inspect": Command("containers", "show everything known about containers", traced=True),
+    "cp": Command("copy", "copy files into a container, or out of one", traced=True),
     "events": Command("events", "show what happens, as it happens"),
     "trace": Command("traces", "list traces, or show one as a waterfall"),
     "doctor": Command("doctor", "look at this machine and the stack for what is wrong"),

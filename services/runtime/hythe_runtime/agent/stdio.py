@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hythe.errors import NotFound, Unavailable
+from hythe.errors import Conflict, NotFound, Unavailable
 from hythe_runtime.agent.logtail import LogStream, start_of_last
 from hythe_runtime.agent.model import Exit
 from hythe_runtime.agent.ports import IoTransport
@@ -28,6 +28,16 @@ LINGER_S = 10.0
 REPEAT_S = 3.0
 RETRY_S = 0.2
 DAMAGED = "some lines of the log were damaged and are left out"
+
+
+class Sender(Protocol):
+    """Sends something over one channel, within the receiver's credit."""
+
+    def credit(self, stream: str, have: int, until: int, *, resend: bool) -> None:
+        """Take the receiver's word: it has all below `have`, takes all below `until`, and may want `have` on again."""
+
+    def bus_is_back(self) -> None:
+        """Let the receiver see what it missed meanwhile."""
 
 
 class FileWatches(Protocol):
@@ -227,7 +237,7 @@ class Outputs:
     def __init__(self, transport: IoTransport, watches: FileWatches) -> None:
         self._transport = transport
         self._watches = watches
-        self._senders: dict[tuple[str, str], OutputSender] = {}
+        self._senders: dict[tuple[str, str], Sender] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     @property
@@ -279,6 +289,20 @@ class Outputs:
         self._senders[key] = sender
         self._tasks[key] = task
         return sender
+
+    def enter(self, channel: Channel, sender: Sender) -> None:
+        """Let another `sender` have the receiver's credit of `channel`, until `leave`.
+
+        Raises:
+            Conflict: the channel is in use.
+        """
+        if (channel.namespace, channel.id) in self._senders:
+            raise Conflict(f"open channel {channel.id}: it is in use")
+        self._senders[channel.namespace, channel.id] = sender
+
+    def leave(self, channel: Channel) -> None:
+        """Forget what `enter` took."""
+        self._senders.pop((channel.namespace, channel.id), None)
 
     def drop(self, channel: Channel) -> None:
         """Stop sending over `channel`, without an end."""

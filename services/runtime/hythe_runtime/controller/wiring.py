@@ -9,6 +9,8 @@ from hythe.bus.service import Service
 from hythe.process_runner import Process
 from hythe_runtime.controller.adapters.hosts import Agents, Images
 from hythe_runtime.controller.adapters.metadata import Metadata
+from hythe_runtime.controller.copy_handlers import CopyHandlers
+from hythe_runtime.controller.copying import Copying
 from hythe_runtime.controller.handlers import Handlers
 from hythe_runtime.controller.hosts import Hosts
 from hythe_runtime.controller.listing import Listing
@@ -32,6 +34,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         Listing(metadata, hosts),
         Management(metadata, agents, hosts, settling),
     ).register(service)
+    CopyHandlers(Copying(metadata, agents, hosts)).register(service)
     await hosts.start()
     await service.start()
     settling.start()

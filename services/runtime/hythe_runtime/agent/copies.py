@@ -100,7 +100,7 @@ class Copier(Protocol):
         """Start one; it is on its way into the root.
 
         Raises:
-            FailedPrecondition: the container does not run any more, or its root is read-only.
+            FailedPrecondition: the container does not run any more.
         """
 
 

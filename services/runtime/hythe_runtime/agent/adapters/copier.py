@@ -12,6 +12,7 @@ import select
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +41,20 @@ class ProcessCopier:
 
     async def start(self, order: CopyOrder) -> CopyProcess:
         """Start a worker; it is on its way into the root."""
-        wish = order.wish
+        wish, config = order.wish, _Config()
+        if isinstance(order.root, StillRoot):
+            config = await asyncio.to_thread(_read_config, order.root.bundle)
         with ExitStack() as stack:
             root = -1
             if isinstance(order.root, LiveRoot):
                 root = open_root(order.root)
                 stack.callback(os.close, root)
-            elif wish.inward and await asyncio.to_thread(_is_read_only, order.root):
-                raise FailedPrecondition(f"copy to {wish.path}: the container's root file system is read-only")
             ours, theirs = _pipe(inward=wish.inward)
             stack.callback(os.close, theirs)
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
-                    _words(order, root),
+                    _words(order, root, config),
                     stdin=theirs if wish.inward else asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL if wish.inward else theirs,
                     stderr=asyncio.subprocess.PIPE,
@@ -102,13 +103,32 @@ def _lies_in(cgroup: str, top: str) -> bool:
     return cgroup == top or cgroup.startswith(f"{top}/")
 
 
-def _is_read_only(still: StillRoot) -> bool:
-    """Tell whether the bundle's root file system is to be read-only. Blocks."""
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """What a bundle's ``config.json`` says about its files: binds as (path on the host, path inside, read-only)."""
+
+    read_only: bool = False
+    binds: tuple[tuple[str, str, bool], ...] = ()
+
+
+def _read_config(bundle: Path) -> _Config:
+    """Read the configuration of a bundle. Blocks.
+
+    Raises:
+        FailedPrecondition: there is none, or it is none.
+
+    Spec: OCI runtime-spec, "Root" and "Mounts".
+    """
     try:
-        config: dict[str, Any] = json.loads((still.bundle / "config.json").read_bytes())
-        return bool(config["root"].get("readonly"))
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
+        config: dict[str, Any] = json.loads((bundle / "config.json").read_bytes())
+        binds = []
+        for each in config.get("mounts") or ():
+            options = each.get("options") or ()
+            if each.get("type") == "bind" or "bind" in options or "rbind" in options:
+                binds.append((str(bundle / each["source"]), str(each["destination"]), "ro" in options))
+        return _Config(bool(config["root"].get("readonly")), tuple(binds))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise FailedPrecondition(f"read {bundle}/config.json: it cannot be used", cause=str(error)) from error
 
 
 def _pipe(*, inward: bool) -> tuple[int, int]:
@@ -124,7 +144,7 @@ def _pipe(*, inward: bool) -> tuple[int, int]:
     return ours, theirs
 
 
-def _words(order: CopyOrder, root: int) -> str:
+def _words(order: CopyOrder, root: int, config: _Config) -> str:
     wish, still = order.wish, order.root if isinstance(order.root, StillRoot) else None
     return json.dumps(
         {
@@ -137,6 +157,8 @@ def _words(order: CopyOrder, root: int) -> str:
             "root": root,
             "rootfs": still.rootfs if still else "",
             "mounts": [(m.type, m.source, m.target, list(m.options)) for m in still.mounts] if still else [],
+            "binds": config.binds,
+            "read_only": config.read_only,
             "uids": list(order.uids),
             "gids": list(order.gids),
         }

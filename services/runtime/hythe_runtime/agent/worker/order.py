@@ -24,12 +24,15 @@ class Order:
         as_is: in: unpack the archive into the directory at `path`, with the names it has.
         root: open descriptor of the container's root directory; -1 when `rootfs` is it.
         rootfs: directory of a container that does not run.
-        mounts: what must be mounted there first, as (type, source, target, options).
+        mounts: what must be mounted there first, as (type, source, target, options); empty when it is it as it stands.
+        binds: what is then bound into it, as (path on the host, path inside, whether read-only).
+        read_only: the root file system itself is not to be written to.
         uids, gids: (first inside, first on the host, how many) of a container with a user namespace.
     """
 
     __slots__ = (
         "as_is",
+        "binds",
         "follow_link",
         "gids",
         "inward",
@@ -37,6 +40,7 @@ class Order:
         "mounts",
         "parent",
         "path",
+        "read_only",
         "root",
         "rootfs",
         "uids",
@@ -57,6 +61,8 @@ class Order:
     root: int
     rootfs: str
     mounts: list[tuple[str, str, str, list[str]]]
+    binds: list[tuple[str, str, bool]]
+    read_only: bool
     uids: list[tuple[int, int, int]]
     gids: list[tuple[int, int, int]]
 

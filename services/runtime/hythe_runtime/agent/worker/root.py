@@ -13,11 +13,14 @@ import stat
 from hythe.archive import sandbox
 from hythe.archive.placing import Destination, asserts_directory, top_name, wants_contents
 from hythe.errors import InvalidArgument
-from hythe.linux import mounting
+from hythe.linux import libc, mounting
 from hythe.linux.files import open_beneath
+from hythe.linux.nodes import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from hythe_runtime.agent.worker.order import Order
 
 _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP = 0, 1, 2, 3, 4, 27, 31
@@ -52,14 +55,41 @@ def enter(order: Order, ids: Ids) -> None:
         os.fchdir(order.root)
         os.close(order.root)
     else:
-        if order.mounts:
-            mounting.enter_private_namespace()
-            mounting.mount_all([_Mount(*each) for each in order.mounts], order.rootfs)  # type: ignore[misc]  # it is alike
+        mounting.enter_private_namespace()
+        _mount(order)
         os.chdir(order.rootfs)
     if ids.mapped:
         _libc.setfsgid(ids.outside_gid(0))
         _libc.setfsuid(ids.outside_uid(0))
     sandbox.enter(order.parent, KEPT_INWARD if order.inward else KEPT_OUTWARD)
+
+
+def _mount(order: Order) -> None:
+    """Make the root file system of a container that does not run, with the volumes and directories bound into it."""
+    if order.mounts:
+        mounts: Any = [_Mount(*each) for each in order.mounts]
+        mounting.mount_all(mounts, order.rootfs)
+    else:
+        libc.mount(order.rootfs, order.rootfs, "", libc.MS_BIND, "")
+    root = os.open(order.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if order.read_only:
+        libc.mount("", order.rootfs, "", libc.MS_REMOUNT | libc.MS_BIND | libc.MS_RDONLY, "")
+    for from_path, to_path, read_only in order.binds:
+        try:
+            target = open_in_root(root, os.fsencode(to_path), os.O_PATH)
+        except OSError:
+            continue  # runc makes what is missing, when it is started
+        place = f"/proc/self/fd/{target}"
+        try:
+            libc.mount(from_path, place, "", libc.MS_BIND | libc.MS_REC, "")
+            if read_only:
+                here = os.readlink(place)
+                libc.mount("", here, "", libc.MS_REMOUNT | libc.MS_BIND | libc.MS_RDONLY, "")
+        except FileNotFoundError:
+            pass  # gone since
+        finally:
+            os.close(target)
+    os.close(root)
 
 
 class Ids:

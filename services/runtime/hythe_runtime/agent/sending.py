@@ -25,11 +25,23 @@ class Sending:
         offset: bytes read so far; at the end, the length of the stream.
     """
 
-    def __init__(self, transport: IoTransport, channel: Channel, read: Callable[[int], Awaitable[bytes]]) -> None:
-        """Prepare to send what `read` gives, given the most bytes it may; nothing is its end."""
+    def __init__(
+        self,
+        transport: IoTransport,
+        channel: Channel,
+        read: Callable[[int], Awaitable[bytes]],
+        *,
+        give_up_s: float = GIVE_UP_S,
+    ) -> None:
+        """Prepare to send what `read` gives, given the most bytes it may; nothing is its end.
+
+        Args:
+            give_up_s: how long a receiver may give no credit while bytes wait for it.
+        """
         self._transport = transport
         self._channel = channel
         self._read = read
+        self._give_up_s = give_up_s
         self._kept: deque[tuple[int, bytes]] = deque()
         self._have = 0
         self._sent = 0
@@ -62,7 +74,7 @@ class Sending:
         """Send everything; return when the last byte was sent.
 
         Raises:
-            DeadlineExceeded: the receiver gave no credit for 5 minutes.
+            DeadlineExceeded: the receiver gave no credit for long.
         """
         while True:
             self._wake.clear()
@@ -75,7 +87,7 @@ class Sending:
                     return
                 self._kept.append((self.offset, data))
                 self.offset += len(data)
-            elif not await self._woken(self._heard + GIVE_UP_S):
+            elif not await self._woken(self._heard + self._give_up_s):
                 raise DeadlineExceeded(f"send over channel {self._channel.id}: the receiver takes nothing any more")
 
     async def linger(self) -> None:
@@ -88,17 +100,19 @@ class Sending:
 
     async def _catch_up(self) -> bool:
         """Send one thing that is due; False when there is none."""
+        before = self._sent
         try:
             if self._mark:
-                await self._send(self._sent, b"")  # to a receiver that missed bytes before it, a gap
                 self._mark = False
+                await self._send(before, b"")  # to a receiver that missed bytes before it, a gap
                 return True
-            if self._sent < self.offset:
-                start, data = next(piece for piece in self._kept if piece[0] + len(piece[1]) > self._sent)
+            if before < self.offset:
+                start, data = next(piece for piece in self._kept if piece[0] + len(piece[1]) > before)
+                self._sent = start + len(data)  # ahead: the receiver may ask for it again meanwhile
                 await self._send(start, data)
-                self._sent = start + len(data)
                 return True
         except Unavailable:
+            self._sent = min(self._sent, max(before, self._have))
             await asyncio.sleep(RETRY_S)
             return True
         return False

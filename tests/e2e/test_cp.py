@@ -54,10 +54,10 @@ def run(stack: Stack, *arguments: str, data: bytes = b"") -> subprocess.Complete
     return subprocess.run([str(stack.program), *arguments], input=data, capture_output=True, env=stack.environment())
 
 
-def agent_pid(stack: Stack) -> int:
-    """Return the process id of the stack's agent."""
+def pid_of(stack: Stack, service: str) -> int:
+    """Return the process id of one of the stack's services."""
     rows: list[dict[str, Any]] = [json.loads(line) for line in stack.hythe("status", "--json").stdout.splitlines()]
-    return int(next(row["pid"] for row in rows if row["name"] == "agent"))
+    return int(next(row["pid"] for row in rows if row["name"] == service))
 
 
 def workers(agent: int) -> list[int]:
@@ -222,6 +222,20 @@ def test_large_file_is_whole_and_counted(stack: Stack, web: str, tmp_path: Path)
     assert (tmp_path / "back").read_bytes() == big.read_bytes()
 
 
+def test_terminal_shows_what_came_of_it_unless_quiet(stack: Stack, web: str, source: Path) -> None:
+    """On a terminal the command says at its end how much it copied, in Docker's words; with -q nothing."""
+    for flags, said in (((), f"Successfully copied 1 B to {web}:/tmp/shown"), (("-q",), "")):
+        terminal, other = os.openpty()
+        try:
+            command = [str(stack.program), "cp", *flags, str(source / "a"), f"{web}:/tmp/shown"]
+            assert subprocess.run(command, stderr=other, env=stack.environment(), check=False).returncode == 0
+            os.write(other, b"END\n")
+            assert os.read(terminal, 4096).decode().split("\x1b[K")[-1].partition("END")[0].strip() == said
+        finally:
+            os.close(terminal)
+            os.close(other)
+
+
 def test_read_only_root_is_not_written_to(stack: Stack, busybox: str, source: Path, tmp_path: Path) -> None:
     """A container with a read-only root takes no copy into it, running or not, and gives one out."""
     assert stack.hythe("run", "-d", "--read-only", "--name", "fixed", busybox, "sleep", "600").code == 0
@@ -244,12 +258,25 @@ class Half:
             entry = tarfile.TarInfo("half")
             entry.size = 1 << 20
             file.addfile(entry, io.BytesIO(bytes(entry.size)))
-        self.process = stack.popen("cp", "-", f"{container}:/tmp", stdin=subprocess.PIPE)
-        assert self.process.stdin is not None
-        self.process.stdin.buffer.write(out.getvalue()[: 1 << 19])
-        self.process.stdin.buffer.flush()
-        self.agent = agent_pid(stack)
+        self.rest = out.getvalue()[1 << 19 :]
+        self.process = subprocess.Popen(
+            [str(stack.program), "cp", "-", f"{container}:/tmp"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=stack.environment(),
+        )
+        self._send(out.getvalue()[: 1 << 19])
+        self.agent = pid_of(stack, "agent")
         eventually(lambda: workers(self.agent), what="a worker is at work")
+
+    def send_rest(self) -> None:
+        """Send the other half."""
+        self._send(self.rest)
+
+    def _send(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
 
     def wait_for_worker_gone(self) -> None:
         """Wait until nothing works for it any more."""
@@ -258,7 +285,7 @@ class Half:
     def end(self) -> tuple[int, str]:
         """Wait for its end, and return its code and what it said."""
         _, said = self.process.communicate(timeout=30)
-        return self.process.returncode, said
+        return self.process.returncode, said.decode()
 
 
 def test_killed_client_leaves_no_half_file_and_no_worker(stack: Stack, web: str, ended: str) -> None:
@@ -291,9 +318,33 @@ def test_killed_agent_ends_the_copy_with_a_word(stack: Stack, web: str) -> None:
     code, said = half.end()
     assert code != 0
     assert "outcome unknown" in said, said
-    print(said)
     eventually(lambda: run(stack, "cp", f"{web}:/etc", "-").returncode == 0, timeout_s=20, what="a copy works")
     assert not [name for name in names_in(stack, f"{web}:/tmp/.") if "half" in name]
+
+
+def test_copies_go_on_after_the_bus_was_killed(stack: Stack, web: str, tmp_path: Path) -> None:
+    """kill -9 of nats-server in the middle of a copy, in either direction, delays it and loses nothing."""
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(1 << 20) * 12)
+    cp(stack, big, f"{web}:/tmp/big")
+    half = Half(stack, web)
+    out = subprocess.Popen(
+        [str(stack.program), "cp", f"{web}:/tmp/big", "-"], stdout=subprocess.PIPE, env=stack.environment()
+    )
+    try:
+        assert out.stdout is not None
+        start = out.stdout.read(1000)
+        os.kill(pid_of(stack, "nats-server"), signal.SIGKILL)
+        half.send_rest()
+        assert half.end() == (0, "")
+        with tarfile.open(fileobj=io.BytesIO(start + out.stdout.read())) as file:
+            assert file.extractfile("big").read() == big.read_bytes()  # type: ignore[union-attr]
+        assert out.wait(20) == 0
+    finally:
+        out.kill()
+        out.communicate()
+    assert "half" in names_in(stack, f"{web}:/tmp/half")
+    eventually(lambda: stack.hythe("status").code == 0, timeout_s=20, what="the stack is healthy again")
 
 
 def test_copy_is_in_the_trace_with_its_bytes(stack: Stack, web: str, source: Path) -> None:

@@ -5,8 +5,6 @@ names with ``..``, through links that were there, that the archive makes, or tha
 file gets its name only once it is whole, in place of what had that name.
 """
 
-# Names in an archive are bytes, which pathlib does not take.
-
 from __future__ import annotations
 
 import errno
@@ -17,26 +15,15 @@ from hythe.archive import tar
 from hythe.archive.failures import ArchiveError
 from hythe.archive.tar import show
 from hythe.errors import InvalidArgument
-from hythe.linux.files import open_beneath
 from hythe.linux.nodes import chown_descriptor, date_descriptor, link_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Protocol
 
+    from hythe.archive.beneath import Directories
     from hythe.archive.stream import Source
     from hythe.archive.tar import Entry
-
-    class Directories(Protocol):
-        """Opens directories of the tree that is written to."""
-
-        def open(self, path: bytes, flags: int) -> int:
-            """Open the directory at the relative `path`; see `Beneath.open`."""
-
-        def made_link(self, found: os.stat_result) -> None:
-            """Take note of a symbolic link that the archive made: no later entry goes through it."""
-
 
 CAPABILITY = b"security.capability"
 _PATH = os.O_PATH | os.O_DIRECTORY
@@ -46,24 +33,6 @@ _NO_TEMPORARY = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _SET_ID = 0o6000
 _NEW_MODE = 0o755
 _DEVICE_TYPES = {tar.CHAR: stat.S_IFCHR, tar.BLOCK: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
-
-
-class Beneath:
-    """Opens directories below one, through no link at all."""
-
-    def __init__(self, top: int) -> None:
-        self._top = top
-
-    def open(self, path: bytes, flags: int) -> int:
-        """Open the directory at the relative `path`.
-
-        Raises:
-            OSError: as openat2(2); ELOOP for a link in the way.
-        """
-        return open_beneath(self._top, path or b".", flags)
-
-    def made_link(self, found: os.stat_result) -> None:
-        """No link is passed, whoever made it."""
 
 
 class Extraction:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 << 10
 CAPABILITY = "security.capability"
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _KINDS = {
     stat.S_IFREG: tar.FILE,
@@ -43,8 +44,9 @@ class Packer:
     """
 
     def __init__(self, owner: Callable[[int, int], tuple[int, int]] | None = None) -> None:
-        """Prepare an archive; `owner` says which (uid, gid) stands in it for one on disk."""
+        """Prepare an archive, before this process changes its root; `owner` says which (uid, gid) stands for one on disk."""
         self._owner = owner
+        self._descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._seen: dict[tuple[int, int], bytes] = {}
         self.entries = 0
         self.file_bytes = 0
@@ -72,6 +74,10 @@ class Packer:
                 buffer.clear()
         buffer += writer.END_MARK
         yield bytes(buffer)
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        os.close(self._descriptors)
 
     def _pieces(self, directory: int, base: bytes, name: bytes) -> Iterator[bytes]:
         found = os.stat(base, dir_fd=directory, follow_symlinks=False)
@@ -143,17 +149,17 @@ class Packer:
 
     def _file(self, directory: int, base: bytes, name: bytes) -> Iterator[bytes]:
         try:
-            fd = os.open(base, _READ, dir_fd=directory)
+            fd = self._open_file(directory, base)
         except OSError as error:
             if error.errno not in _GONE:
                 raise OSError(error.errno, error.strerror, os.fsdecode(name)) from None
             self._warn(name, "is gone")
             return
+        if fd < 0:
+            self._warn(name, "is another kind of file now")
+            return
         try:
             found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                self._warn(name, "is another kind of file now")
-                return
             yield self._header(name, found, xattrs=_capability(fd))
             left = found.st_size
             while left and (data := os.read(fd, min(left, CHUNK_BYTES))):
@@ -169,6 +175,16 @@ class Packer:
             yield writer.padding(found.st_size)
         finally:
             os.close(fd)
+
+    def _open_file(self, directory: int, base: bytes) -> int:
+        """Open a regular file to be read; -1 if it is none any more: to open a device may already do something."""
+        seen = os.open(base, _LOOK, dir_fd=directory)
+        try:
+            if not stat.S_ISREG(os.fstat(seen).st_mode):
+                return -1
+            return os.open(b"%d" % seen, _READ, dir_fd=self._descriptors)
+        finally:
+            os.close(seen)
 
     def _header(
         self,

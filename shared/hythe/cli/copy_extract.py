@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from hythe.archive import tar
-from hythe.archive.extract import Beneath, Extraction
+from hythe.archive.beneath import Beneath
+from hythe.archive.extract import Extraction
 from hythe.archive.placing import begin
 from hythe.archive.stream import Source
 from hythe.errors import DataLoss

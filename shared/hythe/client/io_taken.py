@@ -61,7 +61,7 @@ def chunks(attachment: Attachment, taken: Taken) -> Iterator[bytes]:
             yield piece.obj if len(piece) == len(piece.obj) else bytes(piece)  # type: ignore[arg-type, misc]  # it is of bytes
         if attachment.finished:
             return
-        attachment.channel.work()  # there may be more that came before
+        attachment.work()  # there may be more that came before
         if taken.empty:
             attachment.turn()
         result = attachment.operation.result

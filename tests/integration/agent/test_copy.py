@@ -104,7 +104,7 @@ class Copying:
 
 async def container(lab: AgentLab, *, runs: bool = True, **spec: object) -> Copying:
     """Return the client of a container that runs, or has ended."""
-    status = await (lab.run(*SLEEP, wait=False, **spec) if runs else lab.run("true", **spec))
+    status = await lab.run_intent(lab.intent(*(SLEEP if runs else ("true",)), **spec), wait=not runs)
     return Copying(lab, status.record.id)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hythe.errors import Conflict, DeadlineExceeded, Unavailable
+from hythe_runtime.agent.model import Exit
 from hythe_runtime.agent.sending import CHUNK_BYTES, Sending
 from hythe_runtime.agent.stdio import Channel, Outputs
 from tests.fakes.agent_bus import FakeTransport
@@ -39,20 +40,22 @@ class Receiver:
         if self.messages in self.lost:
             return
         if offset > len(self.data):
-            self.grant(resend=True)
+            self.take(resend=True)
             return
         self.data += data[len(self.data) - offset :]
         self.most_ahead = max(self.most_ahead, self.sending.offset - len(self.data))
-        self.grant()
+        self.take()
 
-    def grant(self, *, resend: bool = False) -> None:
+    def take(self, *, resend: bool = False) -> None:
+        """Give credit behind all that has come."""
         have = len(self.data)
         self.sending.credit("stdout", have, have + self._window, resend=resend)
 
-    async def grant_in(self, *args: object, **more: object) -> None:
-        raise AssertionError
+    async def grant(self, namespace: str, channel: str, have: int, until: int, *, resend: bool) -> None:
+        raise AssertionError("nothing is taken in")
 
-    end = grant_in
+    async def end(self, namespace: str, channel: str, end: Exit, stdout: int, stderr: int, gap: str) -> None:
+        raise AssertionError("the operation's result is the end")
 
 
 @given(size=st.integers(0, 3_000_000), lost=st.frozensets(st.integers(1, 12), max_size=4))
@@ -66,7 +69,7 @@ def test_every_byte_arrives_although_messages_are_lost(size: int, lost: frozense
             work = asyncio.ensure_future(phase)
             while not work.done():
                 await asyncio.sleep(0)
-                receiver.grant(resend=True)  # as a client does when it knows of something missing
+                receiver.take(resend=True)  # as a client does when it knows of something missing
             await work
         assert bytes(receiver.data) == data[:size]
         assert receiver.sending.offset == size

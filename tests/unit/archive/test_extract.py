@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from hythe.archive import tar
-from hythe.archive.extract import Beneath, Extraction
+from hythe.archive.beneath import Beneath
+from hythe.archive.extract import Extraction
 from hythe.archive.failures import ArchiveError, DamagedError
 from hythe.archive.stream import Source
 from hythe.errors import InvalidArgument

@@ -18,7 +18,7 @@ from typing import Protocol
 from hythe.errors import Conflict, NotFound, Unavailable
 from hythe_runtime.agent.logtail import LogStream, start_of_last
 from hythe_runtime.agent.model import Exit
-from hythe_runtime.agent.ports import IoTransport
+from hythe_runtime.agent.ports import IoTransport, Sender
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,6 @@ LINGER_S = 10.0
 REPEAT_S = 3.0
 RETRY_S = 0.2
 DAMAGED = "some lines of the log were damaged and are left out"
-
-
-class Sender(Protocol):
-    """Sends something over one channel, within the receiver's credit."""
-
-    def credit(self, stream: str, have: int, until: int, *, resend: bool) -> None:
-        """Take the receiver's word: it has all below `have`, takes all below `until`, and may want `have` on again."""
-
-    def bus_is_back(self) -> None:
-        """Let the receiver see what it missed meanwhile."""
 
 
 class FileWatches(Protocol):

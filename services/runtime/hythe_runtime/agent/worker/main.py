@@ -48,8 +48,9 @@ def main(arguments: list[str]) -> int:
     path = os.fsencode(order.path)
     step = f"copy {'to' if order.inward else 'from'} {order.path}"
     try:
+        packer = None if order.inward else Packer(ids.inside)
         enter(order, ids)
-        line = _inward(order, ids, path) if order.inward else _outward(order, ids, path)
+        line = _inward(order, ids, path) if packer is None else _outward(order, packer, path)
         code = 0
     except BrokenPipeError:
         return 1  # the agent is gone
@@ -69,11 +70,10 @@ def _failed(error: HytheError) -> bytes:
     return words.failed(error.code, error.message, error.cause, error.next_step)
 
 
-def _outward(order: words.Order, ids: Ids, path: bytes) -> bytes:
+def _outward(order: words.Order, packer: Packer, path: bytes) -> bytes:
     directory, base, name = source(path, follow_link=order.follow_link)
     root = _open_root()
     above = open_beneath(root, directory.strip(b"/") or b".", os.O_PATH | os.O_DIRECTORY)
-    packer = Packer(ids.inside)
     for chunk in packer.chunks(above, base, name):
         _write(1, chunk)
     if not packer.entries:

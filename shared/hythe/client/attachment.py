@@ -70,4 +70,11 @@ class Attachment:
         operation.check()
         if operation.result is not None:
             channel.check()
-        channel.work()
+        self.work()
+
+    def work(self) -> None:
+        """Give on what has come, and say so; a connection that breaks meanwhile is made again."""
+        try:
+            self.channel.work()
+        except Unavailable as lost:
+            self.operation.resume(lost)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hythe.client.io_input import Input
+    from hythe.client.io_produced import Produced
+    from hythe.client.io_taken import Taken
     from hythe.client.protocol import Frame
     from hythe.client.sync_bus import SyncBus
 
@@ -30,7 +32,6 @@ WINDOW_BYTES = 1 << 20
 RESEND_INTERVAL_S = 0.2
 DOUBT_S = 5.0
 MISSING_TIMEOUT_S = 10.0
-_GRANT_STEP = WINDOW_BYTES // 4
 _PIPE_BYTES = 4096
 _FILE_BYTES = 256 << 10
 
@@ -92,12 +93,13 @@ class Sink:
 class Stream:
     """One output stream: what has come, what was written, what may be sent."""
 
-    def __init__(self, name: str, sink: Sink) -> None:
+    def __init__(self, name: str, sink: Sink | Taken, window_bytes: int = WINDOW_BYTES) -> None:
         self.name = name
         self.sink = sink
+        self._window_bytes = window_bytes
         self.have = 0
         self.written = 0
-        self.until = WINDOW_BYTES
+        self.until = window_bytes
         self.final: int | None = None
         self.asked_at = 0.0
         self.doubted_until = 0.0
@@ -139,9 +141,9 @@ class Stream:
 
     def grant(self) -> bool:
         """Raise the credit where enough was written since the last time; True if it must be told."""
-        if self.written + WINDOW_BYTES - self.until < _GRANT_STEP:
+        if self.written + self._window_bytes - self.until < self._window_bytes // 4:
             return False
-        self.until = self.written + WINDOW_BYTES
+        self.until = self.written + self._window_bytes
         return True
 
 
@@ -149,12 +151,20 @@ class IoChannel:
     """The streams of one container, or of one log, as the command line receives them."""
 
     def __init__(
-        self, bus: SyncBus, namespace: str, *, stdout: int = 1, stderr: int = 2, source: Input | None = None
+        self,
+        bus: SyncBus,
+        namespace: str,
+        *,
+        stdout: int | Taken = 1,
+        stderr: int = 2,
+        source: Input | Produced | None = None,
+        window_bytes: int = WINDOW_BYTES,
     ) -> None:
         """Subscribe a fresh channel; put `opening` into the request that starts or attaches.
 
         Args:
             source: where the container's stdin comes from, if it has one.
+            window_bytes: most bytes of each stream that may be on their way, or wait here.
         """
         self.channel = os.urandom(16).hex()
         self.host = ""
@@ -165,14 +175,19 @@ class IoChannel:
         self._namespace = namespace
         self._ended = False
         self._missing_since = 0.0
-        self.streams = {"stdout": Stream("stdout", Sink(stdout)), "stderr": Stream("stderr", Sink(stderr))}
+        self._window_bytes = window_bytes
+        out = Sink(stdout) if isinstance(stdout, int) else stdout
+        self.streams = {
+            "stdout": Stream("stdout", out, window_bytes),
+            "stderr": Stream("stderr", Sink(stderr), window_bytes),
+        }
         self._sid = bus.subscribe(subjects.io_of_channel(namespace, self.channel), self._receive)
         bus.on_reconnect(self._ask_again)
 
     @property
     def opening(self) -> dict[str, Any]:
         """The ``io`` field of the request."""
-        return {"channel": self.channel, "credit_bytes": WINDOW_BYTES}
+        return {"channel": self.channel, "credit_bytes": self._window_bytes}
 
     @property
     def complete(self) -> bool:

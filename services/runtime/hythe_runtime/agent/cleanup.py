@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from hythe import failpoints, tracing
 from hythe.errors import HytheError, NotFound
@@ -35,6 +35,11 @@ class Cleaner:
         self._mounts = mounts
         self._files = files
         self._bundles = bundles
+        self._guests: list[Callable[[str], Awaitable[None]]] = []
+
+    def before_clearing(self, end_guests: Callable[[str], Awaitable[None]]) -> None:
+        """Have `end_guests` end whatever else uses the root of a container, given its id, before that is taken away."""
+        self._guests.append(end_guests)
 
     async def clear_run(self, record: Record, monitor: Monitor | None) -> HytheError | None:
         """Take away processes, cgroups, mounts and the run directory; return what stood in the way, if anything.
@@ -43,6 +48,8 @@ class Cleaner:
         """
         failures: list[HytheError] = []
         place = self._places.run_of(record)
+        for end_guests in self._guests:
+            await end_guests(record.id)
         if monitor is not None:
             await self._try(monitor.settle(), failures)
         with tracing.span("runc delete", container__id=record.id):

@@ -239,3 +239,13 @@ class IoTransport(Protocol):
         Raises:
             Unavailable: not connected.
         """
+
+
+class Sender(Protocol):
+    """Sends something over one channel, within the receiver's credit."""
+
+    def credit(self, stream: str, have: int, until: int, *, resend: bool) -> None:
+        """Take the receiver's word: it has all below `have`, takes all below `until`, and may want `have` on again."""
+
+    def bus_is_back(self) -> None:
+        """Let the receiver see what it missed meanwhile."""

@@ -17,14 +17,22 @@ WINDOW_BYTES = 256 << 10
 class InputPump:
     """One channel's standard input: chunks come by `take`, and `run` writes them to the container.
 
-    Holds at most the bytes that it gave credit for, 256 KiB.
+    Holds at most the bytes that it gave credit for, `window_bytes`.
     """
 
-    def __init__(self, transport: IoTransport, namespace: str, channel: str, attachment: Attachment) -> None:
+    def __init__(
+        self,
+        transport: IoTransport,
+        namespace: str,
+        channel: str,
+        attachment: Attachment,
+        window_bytes: int = WINDOW_BYTES,
+    ) -> None:
         self._transport = transport
         self._namespace = namespace
         self._channel = channel
         self._attachment = attachment
+        self._window_bytes = window_bytes
         self._chunks: deque[bytes] = deque()
         self._expected = 0
         self._written = 0
@@ -66,7 +74,7 @@ class InputPump:
                     chunk = self._chunks.popleft()
                     await self._attachment.write(chunk)
                     self._written += len(chunk)
-                    if self._granted - self._written <= WINDOW_BYTES // 2:
+                    if self._granted - self._written <= self._window_bytes // 2:
                         await self._grant()
                 if self._at_end:
                     self._attachment.end()
@@ -79,7 +87,7 @@ class InputPump:
 
     async def _grant(self) -> None:
         resend, self._gap = self._gap, False
-        self._granted = self._written + WINDOW_BYTES
+        self._granted = self._written + self._window_bytes
         try:
             await self._transport.grant(self._namespace, self._channel, self._expected, self._granted, resend=resend)
         except Unavailable:
@@ -87,17 +95,17 @@ class InputPump:
 
 
 class Inputs:
-    """The standard inputs of this agent's containers, by channel; a container has one at most."""
+    """What clients send to this agent's containers, by channel; a container has one standard input at most."""
 
     def __init__(self, transport: IoTransport) -> None:
         self._transport = transport
         self._pumps: dict[tuple[str, str], InputPump] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
-    def open(self, namespace: str, channel: str, attachment: Attachment) -> None:
-        """Let the client of `channel` write to `attachment`."""
+    def open(self, namespace: str, channel: str, attachment: Attachment, window_bytes: int = WINDOW_BYTES) -> None:
+        """Let the client of `channel` write to `attachment`; that holds at most `window_bytes` bytes here."""
         key = (namespace, channel)
-        pump = self._pumps[key] = InputPump(self._transport, namespace, channel, attachment)
+        pump = self._pumps[key] = InputPump(self._transport, namespace, channel, attachment, window_bytes)
         task = asyncio.get_running_loop().create_task(pump.run(), name=f"input {channel}")
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._forget(key))

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hythe.errors import NotFound, Unavailable
+from hythe.errors import Conflict, NotFound, Unavailable
 from hythe_runtime.agent.logtail import LogStream, start_of_last
 from hythe_runtime.agent.model import Exit
-from hythe_runtime.agent.ports import IoTransport
+from hythe_runtime.agent.ports import IoTransport, Sender
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ class Outputs:
     def __init__(self, transport: IoTransport, watches: FileWatches) -> None:
         self._transport = transport
         self._watches = watches
-        self._senders: dict[tuple[str, str], OutputSender] = {}
+        self._senders: dict[tuple[str, str], Sender] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     @property
@@ -279,6 +279,20 @@ class Outputs:
         self._senders[key] = sender
         self._tasks[key] = task
         return sender
+
+    def enter(self, channel: Channel, sender: Sender) -> None:
+        """Let another `sender` have the receiver's credit of `channel`, until `leave`.
+
+        Raises:
+            Conflict: the channel is in use.
+        """
+        if (channel.namespace, channel.id) in self._senders:
+            raise Conflict(f"open channel {channel.id}: it is in use")
+        self._senders[channel.namespace, channel.id] = sender
+
+    def leave(self, channel: Channel) -> None:
+        """Forget what `enter` took."""
+        self._senders.pop((channel.namespace, channel.id), None)
 
     def drop(self, channel: Channel) -> None:
         """Stop sending over `channel`, without an end."""

@@ -189,7 +189,7 @@ class Supervisor:
             Conflict: the channel is in use.
             FailedPrecondition: the container was given up before it began.
         """
-        task = self._find(namespace, container_id, None)
+        task = self.find(namespace, container_id)
         sender = await self._outputs.open(channel, self._places.run_of(task.record).log, view, task.exit)
         if sender is None:
             raise Conflict(f"open channel {channel.id}: it is in use")
@@ -208,7 +208,7 @@ class Supervisor:
         Raises:
             NotFound: it is not here.
         """
-        return self._status(self._find(namespace, container_id, None))
+        return self._status(self.find(namespace, container_id))
 
     def page(self, after: str, limit: int) -> Page:
         """Return one page of all that this host knows, in all namespaces."""
@@ -264,7 +264,13 @@ class Supervisor:
     def _status(self, task: Task) -> Status:
         return self._board.get(task.record.id) or Status(task.record, self._board.change)
 
-    def _find(self, namespace: str, container_id: str, epoch: Epoch | None) -> Task:
+    def find(self, namespace: str, container_id: str, epoch: Epoch | None = None) -> Task:
+        """Return a container that is here.
+
+        Raises:
+            NotFound: it is not; the outcome is "done".
+            FailedPrecondition: overtaken by a later command than one of `epoch`.
+        """
         ledger = self._book.ledger
         record = ledger.records.get(container_id)
         if record is not None and record.intent.namespace != namespace:
@@ -274,7 +280,7 @@ class Supervisor:
 
     async def _command(self, namespace: str, container_id: str, epoch: Epoch) -> Task:
         """Return the container that a command is for, after its epoch is on disk."""
-        task = self._find(namespace, container_id, epoch)
+        task = self.find(namespace, container_id, epoch)
         if epoch > self._book.ledger.records[container_id].epoch:
             await self._book.record(Commanded(container_id, epoch))
         return task

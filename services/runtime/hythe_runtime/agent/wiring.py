@@ -17,6 +17,7 @@ from hythe_runtime.agent.adapters.attach import ConmonAttacher
 from hythe_runtime.agent.adapters.bundle_service import BusBundleService
 from hythe_runtime.agent.adapters.cgroup import KernelCgroups
 from hythe_runtime.agent.adapters.conmon import Conmon
+from hythe_runtime.agent.adapters.copier import ProcessCopier
 from hythe_runtime.agent.adapters.files import AgentFiles
 from hythe_runtime.agent.adapters.inotify import Watches
 from hythe_runtime.agent.adapters.mounts import KernelMounts
@@ -25,6 +26,8 @@ from hythe_runtime.agent.adapters.runc import Runc
 from hythe_runtime.agent.adoption import Adoption
 from hythe_runtime.agent.book import Book
 from hythe_runtime.agent.cleanup import Cleaner
+from hythe_runtime.agent.copies import Copies
+from hythe_runtime.agent.copy_handlers import CopyHandlers
 from hythe_runtime.agent.executor import Executor
 from hythe_runtime.agent.figures import Figures
 from hythe_runtime.agent.handlers import Handlers, IoHandlers
@@ -71,6 +74,9 @@ async def build(process: Process) -> AsyncIterator[None]:
         cleaner = Cleaner(places, runtime, cgroups, mounts, files, bundles)
         executor = Executor(book, places, bundles, monitors, runtime, mounts, files, ConmonAttacher(), inputs, cleaner)
         supervisor = Supervisor(book, board, places, executor, runtime, files, outputs)
+        copies = Copies(supervisor.find, places, ProcessCopier(), transport, outputs, inputs)
+        stack.push_async_callback(copies.close)
+        cleaner.before_clearing(copies.end)
         outbox = Outbox(BusEventStore(bus, host), book.confirm, book.ledger.owed.values())
         book.on_owed(outbox.offer)
         Figures(process.metrics.registry, board, book, outbox, outputs)
@@ -90,6 +96,7 @@ async def build(process: Process) -> AsyncIterator[None]:
             stack.push_async_callback(subscription.unsubscribe)
         service = Service(process, "agent")
         Handlers(supervisor, host, instance).register(service)
+        CopyHandlers(copies).register(service)
         await service.start()
         stack.push_async_callback(service.stop)
         yield

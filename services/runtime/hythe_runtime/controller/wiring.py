@@ -10,6 +10,8 @@ from hythe.process_runner import Process
 from hythe_runtime.controller.adapters.file_systems import FileSystems
 from hythe_runtime.controller.adapters.hosts import Agents, Images
 from hythe_runtime.controller.adapters.metadata import Metadata
+from hythe_runtime.controller.copy_handlers import CopyHandlers
+from hythe_runtime.controller.copying import Copying
 from hythe_runtime.controller.handlers import Handlers
 from hythe_runtime.controller.hosts import Hosts
 from hythe_runtime.controller.image_handlers import ImageHandlers
@@ -36,6 +38,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         Management(metadata, agents, hosts, settling),
     ).register(service)
     ImageHandlers(ContainerImages(metadata, FileSystems(bus), hosts)).register(service)
+    CopyHandlers(Copying(metadata, agents, hosts)).register(service)
     await hosts.start()
     await service.start()
     settling.start()

@@ -24,6 +24,7 @@ from hythe.wire.agent import (
 )
 from hythe.wire.base import Empty
 from hythe.wire.bundle import ImageUnpack, ImageUnpacked
+from hythe.wire.copy import CopyDone, CopyOpen
 from hythe.wire.distribution import ImagePull, ImagePulled, LayerProgress, PullProgress
 
 
@@ -77,6 +78,12 @@ class Agents:
         """Have a container's output sent over an io channel; answers at its end."""
         subject = subjects.host_rpc(namespace, host, "agent", "logs", "open")
         async with self._bus.operate(subject, request, Empty, LogsEnd) as operation:
+            return await operation.wait()
+
+    async def copy(self, namespace: str, host: str, request: CopyOpen) -> CopyDone:
+        """Have files of a container sent or taken over an io channel; answers at the end."""
+        subject = subjects.host_rpc(namespace, host, "agent", "copy", "open")
+        async with self._bus.operate(subject, request, Empty, CopyDone) as operation:
             return await operation.wait()
 
     async def pages(self, host: str) -> AsyncIterator[AgentPage]:

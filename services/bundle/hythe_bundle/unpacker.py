@@ -185,7 +185,9 @@ class Unpacker:
         with tracing.span("unpack layer", oci__digest=str(digest), oci__size_bytes=size) as span:
             try:
                 progress(0)
-                applied = await self._applier.apply(str(digest), blob, stage.mounts, self._limits, progress)
+                applied = await self._applier.apply(
+                    str(digest), blob, stage.mounts, self._limits, progress, lowest=not layer.parent
+                )
                 span.set("oci.archive_bytes", applied.archive_bytes)
                 span.set("oci.entries", applied.entries)
                 span.set("oci.implied_directories", len(applied.implied))

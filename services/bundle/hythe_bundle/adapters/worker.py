@@ -53,13 +53,20 @@ class WorkerApplier:
         self.command = (sys.executable, "-I", "-S", "-c", _START, ":".join(sorted({*own, str(packages)})))
 
     async def apply(
-        self, name: str, blob: int, mounts: Sequence[Mount], limits: Limits, progress: Callable[[int], None]
+        self,
+        name: str,
+        blob: int,
+        mounts: Sequence[Mount],
+        limits: Limits,
+        progress: Callable[[int], None],
+        *,
+        lowest: bool = False,
     ) -> Applied:
         """See `Applier.apply`."""
-        numbers = (os.getpid(), limits.most_bytes, limits.most_entries, limits.most_ratio, limits.reserve_bytes)
+        numbers = (os.getpid(), limits.most_bytes, limits.most_entries, limits.most_ratio, limits.reserve_bytes, lowest)
         process = await asyncio.create_subprocess_exec(
             *self.command,
-            *map(str, numbers),
+            *(str(int(number)) for number in numbers),
             stdin=blob,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -1,7 +1,8 @@
 """Apply the entries of a layer to the current root: what each means for the directory that overlayfs will stack.
 
 Runs inside a chroot, so absolute links and ``..`` end at that root whatever an archive says. Whiteouts become overlay's
-own marks (character device 0:0, ``trusted.overlay.opaque``), for the layer lies in a directory of its own.
+own marks (character device 0:0, ``trusted.overlay.opaque``), for the layer lies in a directory of its own. In the lowest
+layer they mean nothing and leave nothing, for overlayfs would show such a mark where nothing lies below.
 
 Spec: OCI image-spec, "Image Layer Filesystem Changeset"; where it is silent, containerd's applier is followed.
 """
@@ -19,11 +20,28 @@ from hythe.archive import tar
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.stream import Source
 from hythe.archive.tar import Entry, show
-from hythe_bundle.worker.tree import Tree, mark_opaque
+from hythe_bundle.worker.tree import Tree, mark_opaque, real
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from typing import Protocol
+
+    from hythe.archive.sparse import Sparse
+
+    class Watch(Protocol):
+        """Looks after what is written."""
+
+        def wrote(self, fd: int, size: int) -> None:
+            """Take note of `size` bytes written to `fd`."""
+
+        def check_room(self) -> None:
+            """Return if more may be written.
+
+            Raises:
+                ReserveError: less than the reserve is free.
+            """
+
 
 WHITEOUT_PREFIX = b".wh."
 _META_PREFIX = b".wh..wh."
@@ -31,6 +49,8 @@ _OPAQUE_NAME = b".wh..wh..opq"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ELF_32 = b"\x7fELF\x01"
 _HOST_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
+_ENTRIES_BETWEEN_CHECKS = 1024
+_LEAST_EXTENT_BYTES = 4096
 _DEVICE_TYPES = {tar.CHAR: stat.S_IFCHR, tar.BLOCK: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
 
 
@@ -39,7 +59,7 @@ class Layer:
 
     Attributes:
         entries: how many entries the archive has.
-        file_bytes: bytes of file data written.
+        file_bytes: bytes of file data written; a hole has none.
         implied: directories made because something lies in them although the archive doesn't name them, parents first.
         opaque: whether the layer hides everything below it. overlayfs has no mark for that: the stack has to end here.
         elf_32: whether a program or library for a 32-bit processor is among the files.
@@ -60,17 +80,22 @@ class Layer:
 class Applier:
     """Makes the files of one layer below the current directory, which is the root."""
 
-    def __init__(self, source: Source, *, max_entries: int, wrote: Callable[[int, int], None]) -> None:
+    def __init__(self, source: Source, watch: Watch, *, max_entries: int, max_bytes: int, lowest: bool) -> None:
         """Prepare to apply what `source` holds.
 
         Args:
             source: the uncompressed archive.
+            watch: told what is written.
             max_entries: most entries allowed.
-            wrote: told (descriptor, bytes) after each write of file data, to start write-back and watch space.
+            max_bytes: most bytes of all files with holes, holes included.
+            lowest: whether nothing lies below.
         """
         self._source = source
+        self._watch = watch
         self._max_entries = max_entries
-        self._wrote = wrote
+        self._max_bytes = max_bytes
+        self._lowest = lowest
+        self._sparse_bytes = 0
         self._tree = Tree()
         self.layer = Layer()
 
@@ -79,7 +104,8 @@ class Applier:
 
         Raises:
             ArchiveError: an entry that cannot mean anything, or tries to use a non-directory as a directory.
-            LimitError: more entries than allowed.
+            LimitError: more entries than allowed, or larger files with holes.
+            ReserveError: see `Watch.check_room`.
             OSError: the kernel refuses, e.g. a full disk.
         """
         layer = self.layer
@@ -87,6 +113,8 @@ class Applier:
             layer.entries += 1
             if layer.entries > self._max_entries:
                 raise LimitError(f"the layer has more than {self._max_entries} entries")
+            if layer.entries % _ENTRIES_BETWEEN_CHECKS == 0:
+                self._watch.check_room()
             path = clean(entry.name)
             if not path:
                 self._source.skip(entry.size_bytes)  # the root directory belongs to the container, not to a layer
@@ -114,29 +142,30 @@ class Applier:
             self._directory(path, entry)
             return
         try:
+            self._place(path, entry)
+        except (FileNotFoundError, NotADirectoryError):
+            if kind == tar.LINK:
+                entry.link = self._link_target(entry)
+            self._place(self._tree.with_parents(path), entry)
+
+    def _place(self, path: bytes, entry: Entry) -> None:
+        try:
             self._node(path, entry)
         except FileExistsError:
             self._tree.remove(path)
-            self._node(path, entry)
-        except (FileNotFoundError, NotADirectoryError):
-            if kind == tar.LINK:
-                self._check_link_target(entry)
-            path = self._tree.with_parents(path)
             self._node(path, entry)
 
     # regular files
 
     def _file(self, path: bytes, entry: Entry) -> None:
         try:
-            fd = os.open(path, _NEW_FILE, entry.mode)
-        except FileExistsError:
-            self._tree.remove(path)
-            fd = os.open(path, _NEW_FILE, entry.mode)
+            fd = self._create(path, entry.mode)
         except (FileNotFoundError, NotADirectoryError):
-            path = self._tree.with_parents(path)
-            fd = os.open(path, _NEW_FILE, entry.mode)
+            fd = self._create(self._tree.with_parents(path), entry.mode)
         try:
-            if entry.size_bytes:
+            if entry.sparse:
+                self._write_sparse(fd, entry.sparse)
+            elif entry.size_bytes:
                 self._write(fd, entry.size_bytes)
             if entry.uid or entry.gid or self._tree.inherits_group:
                 os.fchown(fd, entry.uid, entry.gid)
@@ -144,9 +173,28 @@ class Applier:
                     os.fchmod(fd, entry.mode)
             if entry.xattrs:
                 self._set_xattrs(fd, entry)
+                os.fchmod(fd, entry.mode)  # after an access control list, which has a say in it
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
+
+    def _create(self, path: bytes, mode: int) -> int:
+        try:
+            return os.open(path, _NEW_FILE, mode)
+        except FileExistsError:
+            self._tree.remove(path)
+            return os.open(path, _NEW_FILE, mode)
+
+    def _write_sparse(self, fd: int, sparse: Sparse) -> None:
+        """Write a file with holes, which take no room on the disk but do wherever it is copied to."""
+        self._sparse_bytes += sparse.size_bytes
+        if self._sparse_bytes > self._max_bytes:
+            raise LimitError(f"the layer has more than {self._max_bytes} bytes in files with holes")
+        for offset, length in sparse.extents:
+            os.lseek(fd, offset, os.SEEK_SET)
+            self._write(fd, length)
+            self._watch.wrote(fd, _LEAST_EXTENT_BYTES)
+        os.ftruncate(fd, sparse.size_bytes)
 
     def _write(self, fd: int, size: int) -> None:
         first = True
@@ -157,7 +205,7 @@ class Applier:
             length = len(piece)
             while piece:
                 piece = piece[os.write(fd, piece) :]
-            self._wrote(fd, length)
+            self._watch.wrote(fd, length)
         self.layer.file_bytes += size
 
     # everything else
@@ -166,12 +214,12 @@ class Applier:
         path, fresh = self._tree.named(path, entry.mode)
         if not fresh or entry.uid or entry.gid or self._tree.inherits_group:
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
-        if not fresh or entry.mode & 0o7000 or self._tree.inherits_group:
+        if entry.xattrs:
+            self._set_xattrs(path, entry)
+        if not fresh or entry.mode & 0o7000 or entry.xattrs or self._tree.inherits_group:
             os.chmod(path, entry.mode)
         if entry.mode & 0o2000:
             self._tree.inherits_group = True
-        if entry.xattrs:
-            self._set_xattrs(path, entry)
         self._tree.date(path, entry.mtime_ns)
 
     def _node(self, path: bytes, entry: Entry) -> None:
@@ -192,26 +240,33 @@ class Applier:
             os.chmod(path, entry.mode)
         os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
-    def _check_link_target(self, entry: Entry) -> None:
+    def _link_target(self, entry: Entry) -> bytes:
+        """Return the path of a hard link's target with its parent's links resolved, as far as they are there."""
+        target = real(clean(entry.link))
         try:
-            os.lstat(entry.link)
+            os.lstat(target)
         except OSError as error:
             raise ArchiveError(
                 f"tar entry {show(entry.name)}: hard link to {show(entry.link)}, which is not in this layer"
             ) from error
+        return target
 
     def _white_out(self, parent: bytes, base: bytes) -> None:
         """Turn one whiteout into overlay's mark. What this very layer holds under the name stays: only lower layers lose it."""
+        name = base[len(WHITEOUT_PREFIX) :]
+        if name in (b"", b".", b".."):
+            raise ArchiveError(f"tar entry {show(base)}: not a valid whiteout name")
+        if self._lowest or (base.startswith(_META_PREFIX) and base != _OPAQUE_NAME):  # aufs has names of its own there
+            if parent:
+                self._tree.implied(parent)
+            return
         if base == _OPAQUE_NAME:
-            real = self._tree.implied(parent) if parent else b""
-            if real:
-                mark_opaque(real)
+            directory = self._tree.implied(parent) if parent else b""
+            if directory:
+                mark_opaque(directory)
             else:
                 self.layer.opaque = True
             return
-        name = base[len(WHITEOUT_PREFIX) :]
-        if base.startswith(_META_PREFIX) or name in (b"", b".", b".."):
-            raise ArchiveError(f"tar entry {show(base)}: not a valid whiteout name")
         path = parent + b"/" + name if parent else name
         try:
             os.mknod(path, stat.S_IFCHR, 0)

@@ -32,16 +32,13 @@ class Tree:
 
         A directory that is there stays; anything else gives way to it.
         """
-        fresh = True
         try:
-            os.mkdir(path, mode)
-        except FileExistsError:
-            fresh = self._make_over(path, mode)
+            fresh = self._make(path, mode)
         except (FileNotFoundError, NotADirectoryError):
             path = self.with_parents(path)
-            os.mkdir(path, mode)
+            fresh = self._make(path, mode)
         if self._implied:
-            self._implied.discard(path if fresh else _real(path))
+            self._implied.discard(path if fresh else real(path))
         return path, fresh
 
     def implied(self, path: bytes) -> bytes:
@@ -50,9 +47,9 @@ class Tree:
         Raises:
             ArchiveError: something else is there.
         """
-        real = _resolved(path).lstrip(b"/")
+        found_at = _resolved(path).lstrip(b"/")
         made = b""
-        for part in real.split(b"/") if real else ():
+        for part in found_at.split(b"/") if found_at else ():
             made = made + b"/" + part if made else part
             try:
                 os.mkdir(made, IMPLIED_MODE)
@@ -65,15 +62,14 @@ class Tree:
                     raise ArchiveError(f"tar entry below {show(path)}: {show(made)} is not a directory") from None
                 self._make_over(made, IMPLIED_MODE)  # removed and made anew: nothing below is its pattern
             if self.inherits_group:
-                os.chown(made, 0, 0, follow_symlinks=False)
                 os.chmod(made, IMPLIED_MODE)
-        return real
+        return found_at
 
     def with_parents(self, path: bytes) -> bytes:
         """Make the directories above `path` that are missing; return `path` with its parent's links resolved."""
         parent, _, base = path.rpartition(b"/")
-        real = self.implied(parent) if parent else b""
-        return real + b"/" + base if real else base
+        found_at = self.implied(parent) if parent else b""
+        return found_at + b"/" + base if found_at else base
 
     def date(self, path: bytes, mtime_ns: int) -> None:
         """Note the time that a directory shall have in the end."""
@@ -108,6 +104,13 @@ class Tree:
             del self._times[known]
         self._implied = {known for known in self._implied if known != path and not known.startswith(below)}
 
+    def _make(self, path: bytes, mode: int) -> bool:
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            return self._make_over(path, mode)
+        return True
+
     def _make_over(self, path: bytes, mode: int) -> bool:
         """Make a directory where something is; return whether it is new. One that replaces a whiteout hides what is below."""
         found = os.lstat(path)
@@ -130,7 +133,7 @@ def is_whiteout(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
-def _real(path: bytes) -> bytes:
+def real(path: bytes) -> bytes:
     """Return `path` with its parent's links resolved; its own last part may be a link and stays."""
     parent, _, base = path.rpartition(b"/")
     return (_resolved(parent) + b"/" + base).lstrip(b"/")

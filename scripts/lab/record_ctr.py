@@ -87,7 +87,7 @@ def _oci_archive(image: Image) -> bytes:
 def _reason(said: str) -> str:
     """Return the last part of what ctr said, without places on this machine."""
     last = re.sub(r"/\S+/(snapshots/\d+/fs|tmpmounts/containerd-mount\d+)", "", said.strip().splitlines()[-1])
-    return re.sub(r"^.*(extract layer sha256:\w+|mount callback failed on|apply layer error[^:]*): ", "", last)
+    return re.sub(r"^.*(extract layer sha256:\w+|mount callback failed on ?|apply layer error[^:]*): ", "", last)
 
 
 def image_of(archives: list[bytes]) -> Image:

@@ -6,7 +6,7 @@ Honest programs don't write half of what these can hold; what other engines make
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 USTAR, GNU, V7 = b"ustar\x0000", b"ustar  \0", bytes(8)
 Text = str | bytes
@@ -35,8 +35,9 @@ def header(
 ) -> bytes:
     """Return one header with a right checksum; `fields` are written over it at their offsets before that is made."""
     block = bytearray(_BLOCK)
-    numbers = ((100, mode, 8), (108, uid, 8), (116, gid, 8), (124, size, 12), (136, mtime_s, 12))
-    numbers += ((329, device[0], 8), (337, device[1], 8)) if magic != V7 else ()
+    numbers = [(100, mode, 8), (108, uid, 8), (116, gid, 8), (124, size, 12), (136, mtime_s, 12)]
+    if magic != V7:
+        numbers += [(329, device[0], 8), (337, device[1], 8)]
     for start, value, width in numbers:
         block[start : start + width] = number(value, width)
     for start, text in ((0, as_bytes(name)[:100]), (156, kind), (157, as_bytes(link)[:100]), (257, magic)):
@@ -80,9 +81,9 @@ class Tar:
         self._parts.append(data)
         return self
 
-    def entry(self, name: Text, kind: bytes, data: bytes = b"", **fields: object) -> Self:
+    def entry(self, name: Text, kind: bytes, data: bytes = b"", **fields: Any) -> Self:
         """Add a header and `data`; `fields` are those of `header`."""
-        return self.raw(header(name, kind, **{"size": len(data), **fields}) + padded(data))  # type: ignore[arg-type]
+        return self.raw(header(name, kind, **{"size": len(data), **fields}) + padded(data))
 
     def pax(self, *records: tuple[Text, Text], kind: bytes = b"x", name: Text = "pax") -> Self:
         """Add an extension header for the entry that follows."""
@@ -96,23 +97,23 @@ class Tar:
         """Add GNU's header of a long name (``L``) or link (``K``) for the entry that follows."""
         return self.entry("././@LongLink", kind, as_bytes(text) + b"\0", magic=GNU)
 
-    def file(self, name: Text, data: bytes = b"", **fields: object) -> Self:
+    def file(self, name: Text, data: bytes = b"", **fields: Any) -> Self:
         """Add a regular file."""
         return self.entry(name, b"0", data, **fields)
 
-    def directory(self, name: Text, mode: int = 0o755, **fields: object) -> Self:
+    def directory(self, name: Text, mode: int = 0o755, **fields: Any) -> Self:
         """Add a directory."""
         return self.entry(name, b"5", mode=mode, **fields)
 
-    def symlink(self, name: Text, target: Text, **fields: object) -> Self:
+    def symlink(self, name: Text, target: Text, **fields: Any) -> Self:
         """Add a symbolic link."""
         return self.entry(name, b"2", link=target, mode=0o777, **fields)
 
-    def hardlink(self, name: Text, target: Text, mode: int = 0o644, **fields: object) -> Self:
+    def hardlink(self, name: Text, target: Text, mode: int = 0o644, **fields: Any) -> Self:
         """Add a second name of `target`."""
         return self.entry(name, b"1", link=target, mode=mode, **fields)
 
-    def device(self, name: Text, kind: bytes, major: int, minor: int, mode: int = 0o600, **fields: object) -> Self:
+    def device(self, name: Text, kind: bytes, major: int, minor: int, mode: int = 0o600, **fields: Any) -> Self:
         """Add a device, or a named pipe for kind ``6``."""
         return self.entry(name, kind, device=(major, minor), mode=mode, **fields)
 

@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def _reason(said: str) -> str:
     return re.sub(r"^.*(extract layer sha256:\w+|mount callback failed on ?|apply layer error[^:]*): ", "", last)
 
 
-def image_of(archives: list[bytes]) -> Image:
+def image_of(archives: Sequence[bytes]) -> Image:
     """Return the image of a case; nothing of it is compressed."""
     builder = ImageBuilder()
     for archive in archives:
@@ -98,7 +98,7 @@ def image_of(archives: list[bytes]) -> Image:
     return builder.build()
 
 
-def record(directory: Path, images: Mapping[str, list[bytes]]) -> dict[str, dict[str, object]]:
+def record(directory: Path, images: Mapping[str, Sequence[bytes]]) -> dict[str, dict[str, object]]:
     """Return what containerd makes of each of `images`."""
     with Containerd(directory / "peer"):
         engine = Engine(directory)
@@ -123,7 +123,7 @@ def main() -> None:
                 DATA / "dev.json.xz", {"containerd": _version(), "digest": digest(tuple(archives)), "made": made}
             )
             return
-        cases = {name: list(case) for name, case in all_cases().items() if not options.only or options.only in name}
+        cases = {name: case for name, case in all_cases().items() if not options.only or options.only in name}
         found = record(Path(directory), cases)
     if options.only:
         for name, facts in found.items():

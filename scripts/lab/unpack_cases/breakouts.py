@@ -12,7 +12,7 @@ _OUTSIDE = "/perm400"
 
 def cases() -> Mapping[str, tuple[bytes, ...]]:
     """Return the cases of this module."""
-    found = {}
+    found: dict[str, tuple[bytes, ...]] = {}
     for name, (before, attack) in _set().items():
         found[f"{name}, over a layer"] = (before.end(), attack.end())
         found[f"{name}, in one layer"] = (before.unfinished() + attack.end(),)
@@ -86,7 +86,7 @@ def _set() -> Mapping[str, tuple[Tar, Tar]]:
         "WhiteoutDeadSymlinkParent": (_linked("/dne"), Tar().file("localetc/.wh.etc")),
         "WhiteoutRelativePath": (_linked("/dne"), Tar().file("dne/../.wh.etc")),
     }
-    return found | _hard_links()
+    return {**found, **_hard_links()}
 
 
 def _hard_links() -> Mapping[str, tuple[Tar, Tar]]:

@@ -59,7 +59,6 @@ def _upon_base() -> Mapping[str, tuple[Tar, ...]]:
             Tar().directory("home", 0o755).file("home/.wh..wh..opq"),
             Tar().file("home/u/n", b"n"),
         ),
-        "opaque root": (Tar().file(".wh..wh..opq").file("only", b"this"),),
         "aufs's own names": (
             Tar().file(".wh..wh.aufs").directory(".wh..wh.plnk", 0o700).directory("etc/.wh..wh.orph", 0o700),
         ),
@@ -79,6 +78,8 @@ def _upon_base() -> Mapping[str, tuple[Tar, ...]]:
             .directory("home", mtime_s=78),
         ),
         "unnamed directory where a file lies below": (Tar().file("etc/passwd/n"),),
+        "unnamed directory where a file lies below, and one in it": (Tar().file("etc/passwd/n/o"),),
+        "unnamed directory in one that gets the setgid bit": (Tar().file("var/mail/n/o").directory("var/mail/p/q"),),
         "named directories change what lies below": (
             Tar().directory("home/u", 0o755, mtime_s=5).directory("var", 0o701, uid=2, gid=3).directory("tmp", 0o1770),
         ),
@@ -120,6 +121,14 @@ def _alone() -> Mapping[str, tuple[Tar, ...]]:
         ),
         "whiteout of a file of the lowest layer itself": (Tar().file("a", b"a").file(".wh.a").file("b"),),
         "opaque mark after a file of the lowest layer": (Tar().directory("d").file("d/a").file("d/.wh..wh..opq"),),
+        "opaque root": (
+            Tar().file("below").directory("d"),
+            Tar().file(".wh..wh..opq").file("only", b"this").file("d/n"),
+        ),
+        "whiteouts in a layer whose root is opaque": (
+            Tar().file("below"),
+            Tar().directory("d").file("d/.wh.x").file("d/y").file(".wh..wh..opq").file("d/.wh.z").file("e/.wh.y"),
+        ),
         "lowest layer empty": (Tar(), Tar().file("a", b"a")),
         "no layer but an empty one": (Tar(),),
         "deep nesting": (Tar().file(f"{deep}/f", b"deep"), Tar().file(f"{deep}/g", b"deep"), Tar().file("d0/.wh.d1")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
 
     Without this, a layer that only adds ``/tmp/x`` would take the sticky bit from ``/tmp``, and one that adds a file to a
     private home would open it to all. A directory that nothing below shows, because there is none or because the layer
-    hides it by an opaque mark on a directory above, stays as it is: root's, mode 0755.
+    hides it by an opaque mark on a directory above, stays as it is: root's, mode 0755. In a directory that gets the setgid
+    bit it gets that group, as if it had been made there.
 
     Args:
         layer: directory of the layer.
@@ -31,6 +33,7 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
     """
     if not lower:
         return
+    groups: dict[bytes, int] = {}
     top = os.open(layer, _DIRECTORY | os.O_CLOEXEC)
     try:
         for path in implied:
@@ -43,7 +46,11 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
             try:
                 with merged.open_directory(lower, path) as pattern:
                     if pattern is not None:
-                        _copy(pattern, directory)
+                        found = _copy(pattern, directory)
+                        if found.st_mode & stat.S_ISGID:
+                            groups[path] = found.st_gid
+                    elif (parent := path.rpartition(b"/")[0]) in groups:
+                        os.fchown(directory, -1, groups[parent])
             finally:
                 os.close(directory)
     finally:
@@ -66,7 +73,7 @@ def _is_hidden(top: int, path: bytes) -> bool:
     return False
 
 
-def _copy(pattern: int, directory: int) -> None:
+def _copy(pattern: int, directory: int) -> os.stat_result:
     found = os.fstat(pattern)
     os.fchown(directory, found.st_uid, found.st_gid)
     for name in os.listxattr(pattern):
@@ -79,3 +86,4 @@ def _copy(pattern: int, directory: int) -> None:
                 raise
     os.fchmod(directory, found.st_mode & 0o7777)
     os.utime(directory, ns=(found.st_atime_ns, found.st_mtime_ns))
+    return found

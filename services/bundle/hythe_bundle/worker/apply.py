@@ -1,8 +1,7 @@
 """Apply the entries of a layer to the current root: what each means for the directory that overlayfs will stack.
 
-Runs inside a chroot, so absolute links and ``..`` end at that root whatever an archive says. Whiteouts become overlay's
-own marks (character device 0:0, ``trusted.overlay.opaque``), for the layer lies in a directory of its own. In the lowest
-layer they mean nothing and leave nothing, for overlayfs would show such a mark where nothing lies below.
+Runs inside a chroot, so absolute links and ``..`` end at that root whatever an archive says. The layer lies in a
+directory of its own, not in what it changes.
 
 Spec: OCI image-spec, "Image Layer Filesystem Changeset"; where it is silent, containerd's applier is followed.
 """
@@ -18,63 +17,23 @@ import stat
 
 from hythe.archive import tar
 from hythe.archive.failures import ArchiveError, LimitError
-from hythe.archive.stream import Source
-from hythe.archive.tar import Entry, show
-from hythe_bundle.worker.tree import Tree, mark_opaque, real
+from hythe.archive.tar import show
+from hythe_bundle.worker.files import Files
+from hythe_bundle.worker.layer import Layer
+from hythe_bundle.worker.tree import Tree, real
+from hythe_bundle.worker.whiteouts import PREFIX, Whiteouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Protocol
 
-    from hythe.archive.sparse import Sparse
+    from hythe.archive.stream import Source
+    from hythe.archive.tar import Entry
+    from hythe_bundle.worker.layer import Watch
 
-    class Watch(Protocol):
-        """Looks after what is written."""
-
-        def wrote(self, fd: int, size: int) -> None:
-            """Take note of `size` bytes written to `fd`."""
-
-        def check_room(self) -> None:
-            """Return if more may be written.
-
-            Raises:
-                ReserveError: less than the reserve is free.
-            """
-
-
-WHITEOUT_PREFIX = b".wh."
-_META_PREFIX = b".wh..wh."
-_OPAQUE_NAME = b".wh..wh..opq"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ELF_32 = b"\x7fELF\x01"
 _HOST_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 _ENTRIES_BETWEEN_CHECKS = 1024
-_LEAST_EXTENT_BYTES = 4096
 _DEVICE_TYPES = {tar.CHAR: stat.S_IFCHR, tar.BLOCK: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
-
-
-class Layer:
-    """What applying a layer found out.
-
-    Attributes:
-        entries: how many entries the archive has.
-        file_bytes: bytes of file data written; a hole has none.
-        implied: directories made because something lies in them although the archive doesn't name them, parents first.
-        opaque: whether the layer hides everything below it. overlayfs has no mark for that: the stack has to end here.
-        elf_32: whether a program or library for a 32-bit processor is among the files.
-        ignored_xattrs: extended attributes that this file system or Hythe doesn't take.
-    """
-
-    __slots__ = ("elf_32", "entries", "file_bytes", "ignored_xattrs", "implied", "opaque")
-
-    def __init__(self) -> None:
-        self.entries = 0
-        self.file_bytes = 0
-        self.implied: list[bytes] = []
-        self.opaque = False
-        self.elf_32 = False
-        self.ignored_xattrs = 0
 
 
 class Applier:
@@ -93,11 +52,10 @@ class Applier:
         self._source = source
         self._watch = watch
         self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._lowest = lowest
-        self._sparse_bytes = 0
         self._tree = Tree()
         self.layer = Layer()
+        self._files = Files(source, self._tree, self.layer, watch, max_bytes)
+        self._whiteouts = Whiteouts(self._tree, self.layer, lowest=lowest)
 
     def apply(self, entries: Iterator[Entry]) -> Layer:
         """Apply all `entries` in order, then set the times of directories, which making files in them has moved.
@@ -125,14 +83,15 @@ class Applier:
                 if error.errno in _HOST_ERRORS:
                     raise
                 raise ArchiveError(f"tar entry {show(entry.name)}: {error.strerror}") from error
+        self._whiteouts.finish()
         layer.implied = self._tree.finish()
         return layer
 
     def _apply(self, path: bytes, entry: Entry) -> None:
         parent, _, base = path.rpartition(b"/")
-        if base.startswith(WHITEOUT_PREFIX):
+        if base.startswith(PREFIX):
             self._source.skip(entry.size_bytes)
-            self._white_out(parent, base)
+            self._whiteouts.mark(parent, base)
             return
         kind = entry.kind
         if kind == tar.FILE:
@@ -155,18 +114,13 @@ class Applier:
             self._tree.remove(path)
             self._node(path, entry)
 
-    # regular files
-
     def _file(self, path: bytes, entry: Entry) -> None:
         try:
-            fd = self._create(path, entry.mode)
+            fd = self._files.create(path, entry.mode)
         except (FileNotFoundError, NotADirectoryError):
-            fd = self._create(self._tree.with_parents(path), entry.mode)
+            fd = self._files.create(self._tree.with_parents(path), entry.mode)
         try:
-            if entry.sparse:
-                self._write_sparse(fd, entry.sparse)
-            elif entry.size_bytes:
-                self._write(fd, entry.size_bytes)
+            self._files.write(fd, entry)
             if entry.uid or entry.gid or self._tree.inherits_group:
                 os.fchown(fd, entry.uid, entry.gid)
                 if entry.mode & 0o6000:
@@ -177,38 +131,6 @@ class Applier:
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
-
-    def _create(self, path: bytes, mode: int) -> int:
-        try:
-            return os.open(path, _NEW_FILE, mode)
-        except FileExistsError:
-            self._tree.remove(path)
-            return os.open(path, _NEW_FILE, mode)
-
-    def _write_sparse(self, fd: int, sparse: Sparse) -> None:
-        """Write a file with holes, which take no room on the disk but do wherever it is copied to."""
-        self._sparse_bytes += sparse.size_bytes
-        if self._sparse_bytes > self._max_bytes:
-            raise LimitError(f"the layer has more than {self._max_bytes} bytes in files with holes")
-        for offset, length in sparse.extents:
-            os.lseek(fd, offset, os.SEEK_SET)
-            self._write(fd, length)
-            self._watch.wrote(fd, _LEAST_EXTENT_BYTES)
-        os.ftruncate(fd, sparse.size_bytes)
-
-    def _write(self, fd: int, size: int) -> None:
-        first = True
-        for piece in self._source.pieces(size):
-            if first and piece[:5] == _ELF_32:
-                self.layer.elf_32 = True
-            first = False
-            length = len(piece)
-            while piece:
-                piece = piece[os.write(fd, piece) :]
-            self._watch.wrote(fd, length)
-        self.layer.file_bytes += size
-
-    # everything else
 
     def _directory(self, path: bytes, entry: Entry) -> None:
         path, fresh = self._tree.named(path, entry.mode)
@@ -250,31 +172,6 @@ class Applier:
                 f"tar entry {show(entry.name)}: hard link to {show(entry.link)}, which is not in this layer"
             ) from error
         return target
-
-    def _white_out(self, parent: bytes, base: bytes) -> None:
-        """Turn one whiteout into overlay's mark. What this very layer holds under the name stays: only lower layers lose it."""
-        name = base[len(WHITEOUT_PREFIX) :]
-        if name in (b"", b".", b".."):
-            raise ArchiveError(f"tar entry {show(base)}: not a valid whiteout name")
-        if self._lowest or (base.startswith(_META_PREFIX) and base != _OPAQUE_NAME):  # aufs has names of its own there
-            if parent:
-                self._tree.implied(parent)
-            return
-        if base == _OPAQUE_NAME:
-            directory = self._tree.implied(parent) if parent else b""
-            if directory:
-                mark_opaque(directory)
-            else:
-                self.layer.opaque = True
-            return
-        path = parent + b"/" + name if parent else name
-        try:
-            os.mknod(path, stat.S_IFCHR, 0)
-        except FileExistsError:
-            if stat.S_ISDIR(os.lstat(path).st_mode):
-                mark_opaque(path)
-        except (FileNotFoundError, NotADirectoryError):
-            os.mknod(self._tree.with_parents(path), stat.S_IFCHR, 0)
 
     def _set_xattrs(self, target: int | bytes, entry: Entry) -> None:
         """Set an entry's extended attributes, but for ``trusted.*``: those are overlay's own, and an image may not forge them."""

@@ -16,7 +16,7 @@ class Limits:
 
     Attributes:
         most_bytes: uncompressed bytes.
-        most_entries: entries of the archive.
+        most_entries: entries of the archive, directories included that only lie on the way to one.
         most_ratio: uncompressed bytes for each compressed one, beyond the first GiB.
         reserve_bytes: bytes of the file system that stay free.
     """

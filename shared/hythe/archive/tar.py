@@ -7,7 +7,7 @@ reads them, for that is what other engines apply layers with.
 from __future__ import annotations
 
 from hythe.archive import pax, sparse
-from hythe.archive.failures import ArchiveError, LimitError
+from hythe.archive.failures import ArchiveError, DamagedError, LimitError
 from hythe.archive.stream import Source
 
 TYPE_CHECKING = False
@@ -95,7 +95,7 @@ def entries(source: Source) -> Iterator[Entry]:
             if entry.size_bytes & 511:
                 source.skip_padding(512 - (entry.size_bytes & 511))
     if records or long_name or long_link:
-        raise ArchiveError("the archive ends after an extension header")
+        raise DamagedError("the archive ends after an extension header")
 
 
 def _entry(

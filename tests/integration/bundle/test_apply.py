@@ -212,7 +212,7 @@ async def test_cut_blob_is_data_loss(target: Target) -> None:
     """A layer whose compressed stream ends early is damaged, not hostile."""
     whole = compress(Layer().file("f", os.urandom(100_000)).tar(), "gzip")
     with pytest.raises(DataLoss, match="ends early"):
-        await target.apply(whole[:-2000], "none")
+        await target.apply_blob(whole[:-2000])
 
 
 @pytest.mark.parametrize("limits", [{"most_entries": 3}, {"most_bytes": 5000}])
@@ -222,14 +222,14 @@ async def test_layer_beyond_a_limit_is_refused(target: Target, limits: dict[str,
     for i in range(10):
         layer.file(f"f{i}", b"x" * 1000)
     with pytest.raises(ResourceExhausted) as raised:
-        await target.apply(layer, "gzip", **limits)
+        await target.apply(layer, limits=Limits(**limits))
     assert raised.value.phase == "unpack layer" and raised.value.next_step
 
 
 async def test_reserve_of_free_space_is_kept(target: Target) -> None:
     """Unpacking stops while there is still the reserve left."""
     with pytest.raises(ResourceExhausted, match="stay free") as raised:
-        await target.apply(Layer().file("f", bytes(20 << 20)), reserve_bytes=1 << 60)
+        await target.apply(Layer().file("f", bytes(20 << 20)), limits=Limits(reserve_bytes=1 << 60))
     assert "make room" in raised.value.next_step
 
 

@@ -212,7 +212,7 @@ def test_zero_block_amid_the_archive_is_refused() -> None:
 
 def test_extension_header_at_the_end_is_refused() -> None:
     """A name without an entry is a damaged archive."""
-    with pytest.raises(ArchiveError, match="extension"):
+    with pytest.raises(DamagedError, match="extension"):
         read(pax(b"10 path=a\n")[:1024])
 
 

@@ -20,7 +20,8 @@ from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.tar import show
 from hythe_bundle.worker.files import Files
 from hythe_bundle.worker.layer import Layer
-from hythe_bundle.worker.tree import Tree, real
+from hythe_bundle.worker.paths import real
+from hythe_bundle.worker.tree import Tree
 from hythe_bundle.worker.whiteouts import PREFIX, Whiteouts
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ class Applier:
         Args:
             source: the uncompressed archive.
             watch: told what is written.
-            max_entries: most entries allowed.
+            max_entries: most entries allowed, directories included that only lie on the way to one.
             max_bytes: most bytes of all files with holes, holes included.
             lowest: whether nothing lies below.
         """
@@ -67,12 +68,17 @@ class Applier:
             OSError: the kernel refuses, e.g. a full disk.
         """
         layer = self.layer
+        next_check = min(_ENTRIES_BETWEEN_CHECKS, self._max_entries + 1)
         for entry in entries:
             layer.entries += 1
-            if layer.entries > self._max_entries:
-                raise LimitError(f"the layer has more than {self._max_entries} entries")
-            if layer.entries % _ENTRIES_BETWEEN_CHECKS == 0:
+            made = layer.entries + self._tree.implied_made
+            if made >= next_check:
+                if made > self._max_entries:
+                    raise LimitError(
+                        f"the layer has more than {self._max_entries} entries, unnamed directories included"
+                    )
                 self._watch.check_room()
+                next_check = min(made + _ENTRIES_BETWEEN_CHECKS, self._max_entries + 1)
             path = clean(entry.name)
             if not path:
                 self._source.skip(entry.size_bytes)  # the root directory belongs to the container, not to a layer

@@ -10,6 +10,7 @@ import stat
 
 from hythe.archive.failures import ArchiveError
 from hythe.archive.tar import show
+from hythe_bundle.worker.paths import Place, real
 
 OPAQUE_XATTR = b"trusted.overlay.opaque"
 IMPLIED_MODE = 0o755
@@ -20,10 +21,12 @@ class Tree:
 
     Attributes:
         inherits_group: whether a directory with the setgid bit was made, so that what is made may get another group.
+        implied_made: how many directories were made that no entry names.
     """
 
     def __init__(self) -> None:
         self.inherits_group = False
+        self.implied_made = 0
         self._times: dict[bytes, int] = {}
         self._implied: set[bytes] = set()
 
@@ -47,23 +50,28 @@ class Tree:
         Raises:
             ArchiveError: something else is there.
         """
-        found_at = _resolved(path).lstrip(b"/")
-        made = b""
-        for part in found_at.split(b"/") if found_at else ():
-            made = made + b"/" + part if made else part
-            try:
-                os.mkdir(made, IMPLIED_MODE)
-                self._implied.add(made)
-            except FileExistsError:
-                found = os.lstat(made)
-                if stat.S_ISDIR(found.st_mode):
-                    continue
-                if not is_whiteout(found):
-                    raise ArchiveError(f"tar entry below {show(path)}: {show(made)} is not a directory") from None
-                self._make_over(made, IMPLIED_MODE)  # removed and made anew: nothing below is its pattern
-            if self.inherits_group:
-                os.chmod(made, IMPLIED_MODE)
-        return found_at
+        with Place(path) as place:
+            while place.missing:
+                name = place.missing.pop(0)
+                try:
+                    made = place.make(name, IMPLIED_MODE)
+                    self._implied.add(made)
+                except FileExistsError:
+                    made = self._make_over_mark(place, name, path)
+                self.implied_made += 1
+                if self.inherits_group:
+                    os.chmod(made, IMPLIED_MODE)
+            return place.path()
+
+    def _make_over_mark(self, place: Place, name: bytes, path: bytes) -> bytes:
+        """Make a directory where a whiteout is; what is below is no pattern for one that was removed and made anew."""
+        if not is_whiteout(os.lstat(name, dir_fd=place.fd)):
+            there = b"/".join([*place.found, name])
+            raise ArchiveError(f"tar entry below {show(path)}: {show(there)} is not a directory")
+        os.unlink(name, dir_fd=place.fd)
+        made = place.make(name, IMPLIED_MODE)
+        mark_opaque(made)
+        return made
 
     def with_parents(self, path: bytes) -> bytes:
         """Make the directories above `path` that are missing; return `path` with its parent's links resolved."""
@@ -131,16 +139,3 @@ def mark_opaque(path: bytes) -> None:
 def is_whiteout(found: os.stat_result) -> bool:
     """Tell whether this is overlayfs's mark for: nothing is here, whatever lies below."""
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-
-
-def real(path: bytes) -> bytes:
-    """Return `path` with its parent's links resolved; its own last part may be a link and stays."""
-    parent, _, base = path.rpartition(b"/")
-    return (_resolved(parent) + b"/" + base).lstrip(b"/")
-
-
-def _resolved(path: bytes) -> bytes:
-    try:
-        return os.path.realpath(b"/" + path)
-    except RecursionError:
-        raise ArchiveError(f"tar entry below {show(path)}: too many symbolic links") from None

@@ -115,7 +115,9 @@ class Unpacker:
                         report(LayerReport(layer.blob.digest, "exists", layer.blob.size_bytes, layer.blob.size_bytes))
                 await self._make_all(origin, missing, report)
                 unpacked = UnpackedImage(image.manifest.digest, names[-1] if names else "", image.config)
+                failpoints.reach("bundle.image.record")
                 await self._images.put({target, image.manifest.digest}, platform, unpacked)
+                failpoints.reach("bundle.image.recorded")
             except BaseException:
                 self._wanted -= Counter(names)
                 await asyncio.shield(self._sweep(missing))
@@ -150,8 +152,10 @@ class Unpacker:
             report(LayerReport(layer.blob.digest, "fetched", size, size))
             async with self._slots.hold(size):
                 stage = await self._snapshots.stage()
+                failpoints.reach("bundle.layer.stage")
                 try:
                     applied = await self._apply(layer, blob, stage, report)
+                    failpoints.reach("bundle.layer.applied")
                 except BaseException:
                     await asyncio.shield(self._snapshots.discard(stage))
                     raise

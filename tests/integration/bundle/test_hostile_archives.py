@@ -174,8 +174,10 @@ async def test_deepest_nesting_is_made_and_removed(target: Target) -> None:
     made = Tar().pax(("path", deep)).directory("x").pax(("linkpath", deep)).symlink("l", "x")
     for _ in range(3):
         made.directory("l/e").symlink("m", "l/e").file("m/f", b"deep")
-    await target.apply(made.end())
-    remove_tree(target.path)
+    try:
+        await target.apply(made.end())
+    finally:
+        remove_tree(target.path)  # here, for whoever clears up after the tests cannot
     assert not target.path.exists()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hythe import tracing
+from hythe import failpoints, tracing
 from hythe.errors import HytheError
 from hythe.linux.files import sync_file_system
 from hythe.ports.snapshots import NO_PARENT
@@ -114,8 +114,10 @@ class LayerCommits:
     async def _run(self, batch: list[LayerCommit]) -> dict[int, HytheError]:
         """Commit all of `batch` and return, by number, why some of it could not be."""
         await asyncio.to_thread(self._inherit, batch, [self._lower(commit, batch) for commit in batch])
+        failpoints.reach("bundle.layer.inherited")
         with tracing.span("syncfs", hythe__layers=len(batch)):
             await asyncio.to_thread(self._sync)
+        failpoints.reach("bundle.layer.synced")
         return await self._database.write(lambda connection: _insert(connection, batch))
 
     def _lower(self, commit: LayerCommit, batch: list[LayerCommit]) -> list[Path]:

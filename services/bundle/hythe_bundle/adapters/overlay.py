@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from hythe import durable
+from hythe import durable, failpoints
 from hythe.errors import FailedPrecondition, InvalidArgument
 from hythe.linux import mountinfo
 from hythe.ports.snapshots import Kind, Mount, Snapshot, Stage
@@ -112,6 +112,7 @@ class OverlaySnapshotter:
         directory = self._directory / str(number)
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
+            failpoints.reach("bundle.snapshot.make")
             for path, mode in ((self._fs(number), 0o755), (self._work(number), 0o700)):
                 path.mkdir(exist_ok=True)
                 path.chmod(mode)
@@ -246,6 +247,7 @@ class OverlaySnapshotter:
             lambda connection: snapshot_records.delete(connection, name), durable_commit=False
         )
         self._chains.pop(name, None)
+        failpoints.reach("bundle.snapshot.removed")
         self._remove_later(number)
 
     def _remove_later(self, number: int) -> asyncio.Task[None]:

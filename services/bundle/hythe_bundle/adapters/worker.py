@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hythe
 import hythe_bundle
+from hythe import failpoints
 from hythe.digest import Digest
 from hythe.errors import DataLoss, HytheError, Internal, InvalidArgument, ResourceExhausted, Unimplemented
 from hythe.ports.snapshots import Mount
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 STEP = "unpack layer"
 MAX_COMPLAINT_BYTES = 4096
+END_S = 1.0
+"""How long a worker may take to end once it has said what became of its layer."""
+
 _START = (
     "import sys; sys.path[:0] = sys.argv[1].split(':'); from hythe_bundle.worker.main import run; run(sys.argv[2:])"
 )
@@ -76,7 +80,9 @@ class WorkerApplier:
         )
         assert process.stdout is not None and process.stderr is not None
         complaint = asyncio.create_task(_read_some(process.stderr))
+        last = None
         try:
+            failpoints.reach("bundle.layer.apply")
             last = await _follow(process.stdout, progress)
             if isinstance(last, Applied):
                 return last
@@ -86,7 +92,7 @@ class WorkerApplier:
         finally:
             complaint.cancel()
             if process.returncode is None:
-                await _finish(process)
+                await _finish(process, END_S if last else 0.0)
 
     def _failure(self, name: str, last: _Failed) -> HytheError:
         message = f"{STEP} {name}: {last.text}"
@@ -196,10 +202,18 @@ def _directory(mounts: Sequence[Mount]) -> Path:
     return Path(mounts[0].source)
 
 
-async def _finish(process: asyncio.subprocess.Process) -> None:
-    """Make the worker end, which has said its last word or is no longer wanted, and leave no zombie."""
+async def _finish(process: asyncio.subprocess.Process, patience_s: float) -> None:
+    """Let the worker end that has said its last word, and make it end otherwise; leave no zombie."""
     try:
-        process.kill()
-    except ProcessLookupError:
+        if patience_s:
+            async with asyncio.timeout(patience_s):
+                await process.wait()
+    except TimeoutError:
         pass
-    await asyncio.shield(process.wait())
+    finally:
+        if process.returncode is None:
+            try:
+                process.kill()
+            except ProcessLookupError:
+                pass
+            await asyncio.shield(process.wait())

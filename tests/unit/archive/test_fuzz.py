@@ -203,7 +203,7 @@ def facts(entry: tarfile.TarInfo, data: bytes) -> tuple[object, ...]:
 def read(archive: bytes) -> list[tuple[object, ...]]:
     """Return what the walker reads from an archive."""
     source = Source(iter([archive]))
-    found = []
+    found: list[tuple[object, ...]] = []
     for entry in tar.entries(source):
         owner = (entry.uid, entry.gid, entry.mode, entry.mtime_ns)
         devices = (entry.major, entry.minor)

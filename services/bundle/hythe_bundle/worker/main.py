@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         blob, digest = Blob(0), hashlib.sha256()
         sandbox.enter(parent)
         watch = _Watch(blob, reserve)
-        source = Source(ahead(hashed(blob.chunks(max_bytes=max_bytes, max_ratio=max_ratio), digest)))
+        source = Source(ahead(hashed(ahead(blob.chunks(max_bytes=max_bytes, max_ratio=max_ratio), depth=2), digest)))
         applier = Applier(source, watch, max_entries=max_entries, max_bytes=max_bytes, lowest=bool(lowest))
         layer = applier.apply(tar.entries(source))
         lines = report.implied(layer.implied) + report.done(

@@ -174,10 +174,8 @@ async def test_deepest_nesting_is_made_and_removed(target: Target) -> None:
     made = Tar().pax(("path", deep)).directory("x").pax(("linkpath", deep)).symlink("l", "x")
     for _ in range(3):
         made.directory("l/e").symlink("m", "l/e").file("m/f", b"deep")
-    try:
-        await target.apply(made.end())
-    finally:
-        remove_tree(target.path)  # here, for whoever clears up after the tests cannot
+    await target.apply(made.end())
+    remove_tree(target.path)
     assert not target.path.exists()
 
 
@@ -259,3 +257,21 @@ async def test_old_map_of_holes_cut_short_is_damaged(target: Target) -> None:
     places = {386: b"".join(number(i, 12) + number(0, 12) for i in range(4)), 482: b"\1", 483: number(99, 12)}
     with pytest.raises(DataLoss):
         await target.apply(header("f", b"S", magic=GNU, fields=places) + padded(b"")[:100] + bytes(100))
+
+
+async def test_unnamed_directories_count_as_entries(target: Target) -> None:
+    """A few entries that lie deep are not a cheap way to make millions of directories."""
+    made = Tar()
+    for i in range(5):
+        made.pax(("path", f"{i}/" + "/".join("d" for _ in range(1000)))).file("x")
+    with pytest.raises(ResourceExhausted, match="unnamed directories included"):
+        await target.apply(made.end(), limits=Limits(most_entries=3000))
+
+
+async def test_paths_of_unnamed_directories_are_bounded(target: Target) -> None:
+    """Nor a way to make the service keep gigabytes of their paths."""
+    made = Tar()
+    for i in range(30):
+        made.pax(("path", f"{i}/" + "/".join("d" * 6 for _ in range(570)))).file("x")
+    with pytest.raises(ResourceExhausted, match="doesn't name"):
+        await target.apply(made.end())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from hythe.archive.failures import ArchiveError
-from hythe.archive.tar import show
+from hythe.archive.tar import MAX_PATH_BYTES, show
 
 MAX_LINKS = 255
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,13 +29,15 @@ class Place:
         """Resolve `path`, which is relative and clean.
 
         Raises:
-            ArchiveError: it leads over more than 255 links.
+            ArchiveError: it leads over more than 255 links, or to a path longer than the kernel takes.
         """
         self.found: list[bytes] = []
         self.missing: list[bytes] = []
         self.fd = os.open(b"/", _DIRECTORY)
         try:
             self._walk(path)
+            if len(self.path()) > MAX_PATH_BYTES:
+                raise ArchiveError(f"tar entry below {show(path)}: File name too long")
         except BaseException:
             os.close(self.fd)
             raise

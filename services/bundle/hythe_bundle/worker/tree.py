@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import stat
 
-from hythe.archive.failures import ArchiveError
+from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.tar import show
 from hythe_bundle.worker.paths import Place, real
 
 OPAQUE_XATTR = b"trusted.overlay.opaque"
 IMPLIED_MODE = 0o755
+MAX_IMPLIED_BYTES = 16 << 20
+"""So that the list of them is short for whoever gets it; honest layers have some kilobytes."""
 
 
 class Tree:
@@ -27,6 +29,7 @@ class Tree:
     def __init__(self) -> None:
         self.inherits_group = False
         self.implied_made = 0
+        self._implied_bytes = 0
         self._times: dict[bytes, int] = {}
         self._implied: set[bytes] = set()
 
@@ -48,7 +51,8 @@ class Tree:
         """Make directory `path` and those above it where missing; return its path with links resolved.
 
         Raises:
-            ArchiveError: something else is there.
+            ArchiveError: something else is there, or `Place` refuses the path.
+            LimitError: all directories that were made so have paths of more than 16 MiB.
         """
         with Place(path) as place:
             while place.missing:
@@ -59,6 +63,11 @@ class Tree:
                 except FileExistsError:
                     made = self._make_over_mark(place, name, path)
                 self.implied_made += 1
+                self._implied_bytes += len(made)
+                if self._implied_bytes > MAX_IMPLIED_BYTES:
+                    raise LimitError(
+                        f"paths of directories that the layer doesn't name have over {MAX_IMPLIED_BYTES} bytes"
+                    )
                 if self.inherits_group:
                     os.chmod(made, IMPLIED_MODE)
             return place.path()
@@ -97,7 +106,6 @@ class Tree:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return
-        below = path + b"/"
         doomed = [path]
         for directory in doomed:
             with os.scandir(directory) as items:
@@ -108,9 +116,8 @@ class Tree:
                         os.unlink(item.path)
         for directory in reversed(doomed):
             os.rmdir(directory)
-        for known in [known for known in self._times if known == path or known.startswith(below)]:
-            del self._times[known]
-        self._implied = {known for known in self._implied if known != path and not known.startswith(below)}
+            self._times.pop(directory, None)
+            self._implied.discard(directory)
 
     def _make(self, path: bytes, mode: int) -> bool:
         try:

@@ -115,7 +115,7 @@ def of_header(source: Source, block: bytes, size: int, number: Callable[[bytes, 
 
 def _leading_map(source: Source, size: int) -> tuple[list[tuple[int, int]], int]:
     """Read the map that stands before the data: decimal lines, their number first, filled up to a whole block."""
-    text, lines, wanted = b"", 0, 1
+    lines, wanted = 0, 1
     pieces: list[bytes] = []
     taken = 0
     while lines < wanted:

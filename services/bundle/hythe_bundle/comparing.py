@@ -10,7 +10,8 @@ from hythe import tracing
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.oci import Descriptor
 from hythe.ports.snapshots import Snapshot, Snapshotter
-from hythe_bundle.bundle import record_in
+from hythe_bundle import id_maps
+from hythe_bundle.bundle import config_in, record_in
 from hythe_bundle.differ import SHRANK, Change, Comparison, Differ, LayerForm, WrittenLayer
 from hythe_bundle.slots import Slots
 from hythe_bundle.storing import Additions, Store
@@ -136,5 +137,6 @@ class Comparer:
             base=await self._snapshots.look(base_name) if base_name != NOTHING else (),
             new=await self._snapshots.look(name),
             changes=await self._snapshots.changes_in(name) if base_name == snapshot.parent else None,
+            changes_options=id_maps.options_back(config_in(snapshot.labels) or {}),
             skip_runtime_made=record_in(snapshot.labels) is not None,
         )

@@ -32,6 +32,11 @@ def owner(config: Mapping[str, Any]) -> tuple[int, int]:
     return user, group
 
 
+def has_own_users(config: Mapping[str, Any]) -> bool:
+    """Tell whether the config has a user namespace with maps, so that ids in it are others than on the host."""
+    return bool(_maps(config))
+
+
 def options_back(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the mount options that show files which have the ids of the host with those that the config's container knows.
 

@@ -8,6 +8,7 @@ import sys
 
 from hythe.cli import exits, output
 from hythe.cli.container_flags import container_arguments, spec_of
+from hythe.cli.missing_flags import missing_arguments
 from hythe.cli.signals import Signals
 from hythe.client.attachment import Attachment
 from hythe.client.io_channel import IoChannel
@@ -44,6 +45,7 @@ def run_arguments(parser: ArgumentParser) -> None:
     add("--plain-http", action="store_true", help="the registry speaks HTTP without TLS")
     add("--trace", action="store_true", help="show the trace of this run on stderr afterwards")
     container_arguments(parser)
+    missing_arguments(parser)
 
 
 def run(context: Context) -> int:

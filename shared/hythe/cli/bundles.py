@@ -51,9 +51,10 @@ def create_arguments(parser: ArgumentParser) -> None:
     long_arguments(parser)
     parser.add_argument("image", metavar="IMAGE", help="reference of the image")
     parser.add_argument("directory", metavar="DIR", help="a directory that isn't there, or an empty one")
-    parser.add_argument(
+    command = parser.add_argument(
         "command", metavar="COMMAND", nargs="...", help="command and arguments, in place of the image's"
     )
+    command.required = False  # none is enough for "...", which argparse does not see
 
 
 def create(context: Context) -> int:

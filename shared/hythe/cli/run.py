@@ -33,9 +33,10 @@ def run_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe run`."""
     parser.usage = f"{parser.prog} [flags] IMAGE [COMMAND ...]"
     parser.add_argument("image", metavar="IMAGE", help="reference of the image")
-    parser.add_argument(
+    command = parser.add_argument(
         "command", metavar="COMMAND", nargs="...", help="command and its arguments, in place of the image's"
     )
+    command.required = False  # none is enough for "...", which argparse does not see
     add = parser.add_argument_group("this run").add_argument
     add("--rm", action="store_true", help="remove the container and all it has when it ends")
     add("--name", default="", help="name of the container; the first 12 digits of its id by default")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hythe import tracing
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.oci import Descriptor
-from hythe.ports.snapshots import LIST_THEM, Snapshot, Snapshotter
+from hythe.ports.snapshots import Snapshot, Snapshotter
 from hythe_bundle import id_maps
 from hythe_bundle.bundle import config_in, record_in
 from hythe_bundle.differ import SHRANK, Change, Comparison, Differ, LayerForm, WrittenLayer
@@ -58,7 +58,11 @@ class Comparer:
         snapshot = await self._snapshots.stat(name)
         record = record_in(snapshot.labels)
         if record is not None and record["namespace"] != namespace:
-            raise NotFound(f"find snapshot {name}: there is none", next_step=LIST_THEM, details={"kind": "snapshot"})
+            raise NotFound(
+                f"find snapshot {name}: there is none in namespace {namespace}",
+                next_step="-n NAMESPACE chooses the namespace of a container",
+                details={"kind": "snapshot"},
+            )
         if record is not None and not record.get("image"):
             raise FailedPrecondition(
                 f"read the file system of container {name[:12]}: it runs a bundle's directory, and its files lie there"

@@ -63,7 +63,7 @@ def operate(context: Context, verb: str, body: dict[str, Any], host: str = "") -
                 else:
                     progress.message(payload)
     except KeyboardInterrupt:
-        print("cancelled; nothing unfinished was left", file=sys.stderr)
+        print("cancelled; what is unfinished is taken away", file=sys.stderr)
         raise
     return result
 

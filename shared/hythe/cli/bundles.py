@@ -8,8 +8,9 @@ import time
 
 from hythe.cli import exits, output
 from hythe.cli.bundle_words import absolute, ask, container_of, is_directory, long_arguments, operate, subject
+from hythe.cli.each import for_each
 from hythe.cli.subcommands import Command
-from hythe.errors import HytheError, NotFound
+from hythe.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ def create_arguments(parser: ArgumentParser) -> None:
     long_arguments(parser)
     parser.add_argument("image", metavar="IMAGE", help="reference of the image")
     parser.add_argument("directory", metavar="DIR", help="a directory that isn't there, or an empty one")
-    parser.add_argument(
+    command = parser.add_argument(
         "command", metavar="COMMAND", nargs="...", help="command and arguments, in place of the image's"
     )
+    command.required = False  # none is enough for "...", which argparse does not see
 
 
 def create(context: Context) -> int:
@@ -173,15 +175,11 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 def rm(context: Context) -> int:
     """Remove bundle directories, each even if one before could not be."""
-    from hythe.cli.failure import render
 
-    code = exits.OK
-    for text in context.args.directories:
-        try:
-            for _ in context.bus.operate(subject(context, "remove"), {"directory": absolute(text)}):
-                pass  # it tells nothing on its way
-            print(output.visible(text))
-        except HytheError as error:
-            code = exits.code_of(error)
-            print(render(error, 0.0, ""), file=sys.stderr)
-    return code
+    def remove(text: str) -> None:
+        for _ in context.bus.operate(subject(context, "remove"), {"directory": absolute(text)}):
+            pass  # it tells nothing on its way
+        print(output.visible(text))
+
+    for_each(context.args.directories, remove)
+    return exits.OK

@@ -7,7 +7,8 @@ import sys
 import time
 
 from hythe.cli import exits, output
-from hythe.errors import FailedPrecondition, HytheError
+from hythe.cli.each import for_each
+from hythe.errors import FailedPrecondition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,18 +163,13 @@ def _operate(context: Context, verb: str, body: dict[str, Any]) -> dict[str, Any
 
 
 def _each(context: Context, act: Callable[[str], dict[str, Any]]) -> int:
-    """Do one thing to each container named; all are tried, then the first error is raised."""
-    first: HytheError | None = None
-    for key in context.args.containers:
-        try:
-            _warn(act(key))
-            print(key)
-        except HytheError as error:
-            if first is not None:
-                print(f"error: {output.visible(error.message)}", file=sys.stderr)
-            first = first or error
-    if first is not None:
-        raise first
+    """Do one thing to each container named; all are tried."""
+
+    def act_and_tell(key: str) -> None:
+        _warn(act(key))
+        print(key)
+
+    for_each(context.args.containers, act_and_tell)
     return exits.OK
 
 

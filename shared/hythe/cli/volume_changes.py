@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 
 from hythe.cli import exits, output
+from hythe.cli.each import for_each
 from hythe.cli.filters_docker import read
 from hythe.cli.flag_values import one_of
 from hythe.cli.volumes import ask, subject
-from hythe.errors import FailedPrecondition, HytheError, NotFound
+from hythe.errors import FailedPrecondition, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,21 +50,18 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 
 def rm(context: Context) -> int:
-    """Remove volumes, each that can be; then the first error is raised."""
-    first: HytheError | None = None
-    for name in context.args.names:
+    """Remove volumes, each even if one before could not be."""
+
+    def remove(name: str) -> None:
         try:
             ask(context, "remove", name=name)
-        except HytheError as error:
-            if isinstance(error, NotFound) and context.args.force:
-                continue
-            if first is not None:
-                print(f"error: {output.visible(error.message)}", file=sys.stderr)
-            first = first or error
+        except NotFound:
+            if not context.args.force:
+                raise
         else:
             print(output.visible(name))
-    if first is not None:
-        raise first
+
+    for_each(context.args.names, remove)
     return exits.OK
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import stat
 import tarfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -26,8 +27,10 @@ from hythe.errors import (
 )
 from hythe.linux import mountinfo
 from hythe.ports.snapshots import Mount
-from hythe_bundle.carrying import Compression
+from hythe_bundle.adapters.carrying import CarryingWorker
+from hythe_bundle.carrying import Compression, Packing, Sight
 from hythe_bundle.wishes import Wishes
+from hythe_bundle.worker.walk import GONE, open_file
 from scripts.lab.images import Image, ImageBuilder, Layer
 from tests.fixtures.bundles import ORIGIN, mounted
 from tests.fixtures.carried import CONFIG, CarriedRig, foreign, tree
@@ -216,6 +219,43 @@ async def test_socket_is_left_out_with_a_warning(carried: CarriedRig) -> None:
             "default", "", str(directory), str(carried.ground / "a"), "none", None, carried.told
         )
     assert packed.warnings == ("1 sockets were left out: an archive holds none",)
+
+
+@pytest.mark.parametrize("work", ["pack", "copy"])
+async def test_link_put_in_the_place_of_a_root_meanwhile_is_not_followed(carried: CarriedRig, work: str) -> None:
+    """A directory's owner who puts a link where its root was looked at gets none of what root may read or write."""
+    directory = foreign(carried.ground / "one")
+    (carried.ground / "secret").mkdir()
+    (carried.ground / "secret/file").write_text("root's")
+    (directory / "rootfs").rename(carried.ground / "away")
+    (directory / "rootfs").symlink_to(carried.ground / "secret")
+    carrier = CarryingWorker(carried.root, 0)
+    with (carried.ground / "archive").open("wb") as archive, pytest.raises(HytheError):
+        if work == "pack":
+            sight = Sight("one", directory=str(directory / "rootfs"))
+            await carrier.pack(sight, {}, Packing("none"), archive.fileno(), lambda done: None)
+        else:
+            sight = Sight("one", directory=str(carried.ground / "away"))
+            await carrier.copy(sight, directory / "rootfs", lambda done: None)
+    assert (carried.ground / "archive").stat().st_size == 0
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFLNK])
+def test_what_stands_in_a_files_place_is_not_opened(tmp_path: Path, kind: int) -> None:
+    """A device, a pipe or a link that a container put where a file was is told as gone, for to open one may do something."""
+    if kind == stat.S_IFLNK:
+        (tmp_path / "f").symlink_to("/dev/ptmx")
+    else:
+        os.mknod(
+            tmp_path / "f", kind | 0o600, os.makedev(99, 99)
+        )  # a device without driver: opening it fails otherwise
+    directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(OSError, match="another kind of file") as raised:
+            open_file(directory, b"f")
+    finally:
+        os.close(directory)
+    assert raised.value.errno in GONE
 
 
 async def test_running_containers_bundle_is_packed_from_its_snapshot(carried: CarriedRig, image: Image) -> None:

@@ -240,6 +240,15 @@ async def test_link_put_in_the_place_of_a_root_meanwhile_is_not_followed(carried
     assert (carried.ground / "archive").stat().st_size == 0
 
 
+async def test_root_outside_of_a_bundle_is_not_packed(carried: CarriedRig) -> None:
+    """Whoever packs a stranger's bundle, and perhaps sends it away, gives no directory of his own host away."""
+    (carried.ground / "secret").mkdir()
+    directory = foreign(carried.ground / "one", root={"path": str(carried.ground / "secret")})
+    with pytest.raises(FailedPrecondition, match="outside"):
+        await carried.pack(directory, "one.tar.gz")
+    assert not (carried.ground / "one.tar.gz").exists() and carried.left() == []
+
+
 @pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFLNK])
 def test_what_stands_in_a_files_place_is_not_opened(tmp_path: Path, kind: int) -> None:
     """A device, a pipe or a link that a container put where a file was is told as gone, for to open one may do something."""
@@ -474,6 +483,11 @@ def _root_link(directory: Path) -> None:
     (directory / "rootfs").symlink_to("real")
 
 
+def _root_of_a_process(directory: Path) -> None:
+    config = {**CONFIG, "root": {"path": "/proc/1/root/etc"}}
+    (directory / "config.json").write_text(json.dumps(config))
+
+
 def _without_args(directory: Path) -> None:
     process = {key: value for key, value in CONFIG["process"].items() if key != "args"}
     (directory / "config.json").write_text(json.dumps({**CONFIG, "process": process}))
@@ -487,6 +501,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "device": (_device, "no regular"),
     "no root": (lambda d: (d / "rootfs").rmdir(), "is no directory"),
     "root is a link": (_root_link, "links lead"),
+    "root of a process": (_root_of_a_process, "root file system"),
     "no args": (_without_args, "nothing to run"),
     "empty": (lambda d: (d / "config.json").write_text(""), "not JSON"),
 }

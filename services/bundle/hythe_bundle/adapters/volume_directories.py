@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 DATA = "_data"
 _RECORD = "volume.json"
+_TOP_MODE = 0o700
+"""Nobody else passes: data of volumes is as open as its owner wants, and may have set-id programs (CVE-2021-41091)."""
 _ABOVE_MODE = 0o711
 _DATA_MODE = 0o755
 _STAGE, _RETIRED = ".new-", ".removed-"
@@ -38,7 +40,7 @@ class VolumeDirectories:
         """Keep volumes below `root`/volumes."""
         self._root = root
         self._directory = root / "volumes"
-        _make(self._directory, _ABOVE_MODE)
+        _make(self._directory, _TOP_MODE)
 
     def data(self, namespace: str, name: str) -> Path:
         """See `VolumeFiles.data`."""

@@ -106,6 +106,15 @@ class Ids:
             return uid, gid
         return _mapped(self._uids, uid, 1, 0, NOBODY), _mapped(self._gids, gid, 1, 0, NOBODY)
 
+    def foreign(self, found: os.stat_result) -> bool:
+        """Tell whether something belongs to no user of the container: there its root has no more rights than anybody.
+
+        Spec: user_namespaces(7), "Capabilities".
+        """
+        return self.mapped and (
+            _mapped(self._uids, found.st_uid, 1, 0, -1) < 0 or _mapped(self._gids, found.st_gid, 1, 0, -1) < 0
+        )
+
     def outside_uid(self, uid: int) -> int:
         """Return a user of the container as the host sees him; one that it does not have is its root."""
         return _mapped(self._uids, uid, 0, 1, -1) if self.mapped else uid

@@ -303,8 +303,8 @@ async def test_container_that_is_removed_while_it_is_packed_makes_no_archive(car
 
 
 def archive_of(*entries: tuple[str, bytes | str | None], mode: Literal["w", "w:gz"] = "w") -> bytes:
-    """Return an archive: bytes make a file, text a symbolic link, None a directory."""
-    out = io.BytesIO()
+    """Return an archive: bytes make a file, text a symbolic link or, to one of the entries, a hard link, None a directory."""
+    out, entry_names = io.BytesIO(), [name for name, _ in entries]
     with tarfile.open(fileobj=out, mode=mode, format=tarfile.PAX_FORMAT) as archive:
         for name, what in entries:
             entry = tarfile.TarInfo(name)
@@ -312,7 +312,9 @@ def archive_of(*entries: tuple[str, bytes | str | None], mode: Literal["w", "w:g
                 entry.size = len(what)
                 archive.addfile(entry, io.BytesIO(what))
                 continue
-            entry.type = tarfile.DIRTYPE if what is None else tarfile.SYMTYPE
+            entry.type = (
+                tarfile.DIRTYPE if what is None else tarfile.LNKTYPE if what in entry_names else tarfile.SYMTYPE
+            )
             entry.linkname = what or ""
             archive.addfile(entry)
     return out.getvalue()
@@ -326,6 +328,10 @@ HOSTILE = {
     "config is a directory": archive_of(("config.json", None), ("rootfs", None)),
     "config is no JSON": archive_of(("config.json", b"{"), ("rootfs", None)),
     "config is huge": archive_of(("config.json", b" " * (2 << 20)), ("rootfs", None)),
+    "config has a second name": archive_of(("rootfs", None), ("rootfs/c", GOOD), ("config.json", "rootfs/c")),
+    "record has a second name": archive_of(
+        ("config.json", GOOD), ("rootfs", None), ("rootfs/r", b'{"format": 1}'), ("hythe.json", "rootfs/r")
+    ),
     "root is a link": archive_of(("config.json", GOOD), ("rootfs", "/")),
     "root is a file": archive_of(("config.json", GOOD), ("rootfs", b"")),
     "root lies elsewhere": archive_of(

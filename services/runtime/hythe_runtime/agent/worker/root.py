@@ -14,7 +14,7 @@ from hythe.archive import sandbox
 from hythe.archive.placing import Destination, asserts_directory, top_name, wants_contents
 from hythe.errors import InvalidArgument
 from hythe.linux import libc, mounting
-from hythe.linux.files import open_beneath
+from hythe.linux.files import open_beneath, open_real
 from hythe.linux.nodes import open_in_root
 
 TYPE_CHECKING = False
@@ -57,7 +57,10 @@ def enter(order: Order, ids: Ids) -> None:
     else:
         mounting.enter_private_namespace()
         _mount(order)
-        os.chdir(order.rootfs)
+        if order.mounts:
+            os.chdir(order.rootfs)
+        else:
+            _go_to(order.rootfs)
     if ids.mapped:
         _libc.setfsgid(ids.outside_gid(0))
         _libc.setfsuid(ids.outside_uid(0))
@@ -70,7 +73,8 @@ def _mount(order: Order) -> None:
         mounts: Any = [_Mount(*each) for each in order.mounts]
         mounting.mount_all(mounts, order.rootfs)
     else:
-        libc.mount(order.rootfs, order.rootfs, "", libc.MS_BIND, "")
+        _go_to(order.rootfs)
+        libc.mount(".", order.rootfs, "", libc.MS_BIND, "")
     root = os.open(order.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if order.read_only:
         libc.mount("", order.rootfs, "", libc.MS_REMOUNT | libc.MS_BIND | libc.MS_RDONLY, "")
@@ -90,6 +94,13 @@ def _mount(order: Order) -> None:
         finally:
             os.close(target)
     os.close(root)
+
+
+def _go_to(rootfs: str) -> None:
+    """Make a directory of others the current one; whoever owns it may have put a link in its place since it was looked at."""
+    place = open_real(os.fsencode(rootfs))
+    os.fchdir(place)
+    os.close(place)
 
 
 class Ids:

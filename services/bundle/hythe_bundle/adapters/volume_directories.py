@@ -19,6 +19,7 @@ from hythe.identifiers import check_namespace
 from hythe.linux import mountinfo
 from hythe.linux.files import sync_file_system
 from hythe_bundle.adapters import disk_errors
+from hythe_bundle.adapters.disk_usage import measure
 from hythe_bundle.adapters.removal import remove_tree
 from hythe_bundle.volume_names import Volume, check_name
 
@@ -145,21 +146,8 @@ class VolumeDirectories:
 
     def usage_bytes(self, volume: Volume) -> int:
         """See `VolumeFiles.usage_bytes`."""
-        total, seen, waiting = 0, set(), [os.fsencode(volume.data)]
-        while waiting:
-            try:
-                with os.scandir(waiting.pop()) as items:
-                    for item in items:
-                        found = item.stat(follow_symlinks=False)
-                        if (found.st_dev, found.st_ino) not in seen:
-                            seen.add((found.st_dev, found.st_ino))
-                            total += found.st_blocks * 512
-                        if item.is_dir(follow_symlinks=False):
-                            waiting.append(item.path)
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-                    raise disk_errors.of_os(error, "measure volume", self._root) from error
-        return total
+        with disk_errors.translated("measure volume", self._root):
+            return measure(volume.data).size_bytes - os.lstat(volume.data).st_blocks * 512
 
     def _write_record(self, path: Path, volume: Volume) -> None:
         record = {

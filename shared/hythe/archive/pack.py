@@ -31,7 +31,7 @@ _KINDS = {
     stat.S_IFBLK: tar.BLOCK,
     stat.S_IFIFO: tar.FIFO,
 }
-_GONE = (errno.ENOENT, errno.ESTALE, errno.ELOOP)
+_GONE = (errno.ENOENT, errno.ESTALE, errno.ELOOP, errno.ENOTDIR)
 
 
 class Packer:

@@ -17,6 +17,7 @@ from hythe.archive import sandbox
 from hythe.archive.compressors import compressor
 from hythe.archive.failures import ArchiveError, LimitError, ReserveError
 from hythe.linux import mounting
+from hythe.linux.files import open_real
 from hythe.ports.snapshots import Mount
 from hythe_bundle.worker import report
 from hythe_bundle.worker.copying import Copy
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 WRITE_BACK_BYTES = 8 << 20
+_QUIET = ("nosuid", "nodev", "noexec")
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
 
@@ -42,7 +44,8 @@ def run(arguments: list[str]) -> int:
     try:
         _tie(int(arguments[0]))
         resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MAX_DEPTH + 64, 2 * MAX_DEPTH + 64))
-        top = os.open(_source(order), DIRECTORY)
+        resource.setrlimit(resource.RLIMIT_AS, (sandbox.MAX_ADDRESS_SPACE_BYTES, sandbox.MAX_ADDRESS_SPACE_BYTES))
+        top = _source(order)
         result = (_copy if "target" in order else _pack)(top, order)
         _tell(report.DONE + b" " + json.dumps(result).encode() + b"\n")
     except (ArchiveError, LimitError, ReserveError) as error:
@@ -51,6 +54,9 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         _tell(report.failed("os", error.errno or 0, f"{name}{error.strerror or error}"))
+        return 1
+    except MemoryError:
+        _tell(report.failed(LimitError.kind, 0, "the worker's memory is used up"))
         return 1
     return 0
 
@@ -62,18 +68,22 @@ def _tie(parent: int) -> None:
         raise OSError("the parent process is gone")
 
 
-def _source(order: dict[str, Any]) -> str:
-    """Return the directory to read; what must be mounted for it is mounted first."""
+def _source(order: dict[str, Any]) -> int:
+    """Open the directory to read; what must be mounted for it is mounted first, without devices.
+
+    A container may put a node of the host's disk where a file was a moment ago, and whoever owns a directory of others a
+    link where it was looked at: neither is opened.
+    """
     if not order["mounts"]:
-        return str(order["source"])
+        return open_real(os.fsencode(order["source"]), DIRECTORY)
     mounting.enter_private_namespace()
-    mounts = [Mount(kind, source, target, tuple(options)) for kind, source, target, options in order["mounts"]]
+    mounts = [Mount(kind, source, target, (*options, *_QUIET)) for kind, source, target, options in order["mounts"]]
     mounting.mount_all(mounts, order["source"])
-    return str(order["source"])
+    return os.open(order["source"], DIRECTORY)
 
 
 def _copy(top: int, order: dict[str, Any]) -> dict[str, Any]:
-    target = os.open(order["target"], DIRECTORY)
+    target = open_real(os.fsencode(order["target"]), DIRECTORY)
     copy = Copy(top, target, _Watch(order["reserve_bytes"]).wrote)
     copy.run()
     return {"file_bytes": copy.file_bytes, "changed": copy.walk.changed}

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from hythe_bundle.worker.walk import ENTER, FILE, GONE, LEAVE, Walk, name_in, xattrs_of
+from hythe_bundle.worker.walk import ENTER, GONE, LEAVE, Walk, name_in, open_file, xattrs_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Copy:
         os.utime(step.name, ns=times, dir_fd=target, follow_symlinks=False)
 
     def _file(self, step: Step, target: int) -> None:
-        read = os.open(step.name, FILE, dir_fd=step.directory)
+        read = open_file(step.directory, step.name)
         try:
             write = os.open(step.name, _NEW_FILE, 0o600, dir_fd=target)
             try:

@@ -8,7 +8,7 @@ import stat
 from hythe.archive import tar, writer
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.tar import Entry, show
-from hythe_bundle.worker.walk import ENTER, FILE, GONE, LEAVE, Walk, name_in, xattrs_of
+from hythe_bundle.worker.walk import ENTER, GONE, LEAVE, Walk, name_in, open_file, xattrs_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,12 +110,9 @@ class Pack:
         self._write(writer.header(entry))
 
     def _file(self, step: Step) -> None:
-        fd = os.open(step.name, FILE, dir_fd=step.directory)
+        fd = open_file(step.directory, step.name)
         try:
             found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                self._lose(step)
-                return
             entry = self._entry(step.path, found)
             entry.size_bytes = left = found.st_size
             entry.xattrs = _encoded(xattrs_of(fd))

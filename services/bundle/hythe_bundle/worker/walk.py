@@ -109,6 +109,21 @@ def xattrs_of(target: int | bytes) -> dict[str, bytes]:
         raise
 
 
+def open_file(directory: int, name: bytes) -> int:
+    """Open a regular file to be read. What else a container put in its place is not even opened: a device may act on that.
+
+    Raises:
+        OSError: as open(2); ENOENT where it is another kind of file now.
+    """
+    seen = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(seen).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "it is another kind of file now")
+        return os.open(b"/proc/self/fd/%d" % seen, FILE & ~os.O_NOFOLLOW)
+    finally:
+        os.close(seen)
+
+
 def name_in(directory: int, name: bytes) -> bytes:
     """Return a path of `name` in an open directory, for calls that take no descriptor."""
     return b"/proc/self/fd/%d/%s" % (directory, name)

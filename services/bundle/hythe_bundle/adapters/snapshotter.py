@@ -103,6 +103,7 @@ class SnapshotEngine:
             if not commit.ended.cancelled() and commit.ended.exception() is None:
                 self._places.made(commit.number)
                 return
+        await self._syncing.settle()  # a file gives its room back only when no sync looks at it any more
         await self._remove(int(stage.key))
 
     async def prepare(self, key: str, parent: str, *, labels: Mapping[str, str] | None = None) -> tuple[Mount, ...]:

@@ -51,10 +51,15 @@ class Syncing:
             early.result()  # what could not be written is told by the kernel once
         await asyncio.to_thread(self._sync)
 
-    async def close(self) -> None:
-        """Wait for what was begun."""
-        if self._early is not None:
+    async def settle(self) -> None:
+        """Return when nothing that was begun is in progress."""
+        if self._early is not None and not self._early.done():
             await asyncio.wait([self._early])
+
+    async def close(self) -> None:
+        """Let what was begun come to its end; what it met is of no use any more."""
+        await self.settle()
+        if self._early is not None and not self._early.cancelled():
             self._early.exception()
 
     def _sync(self) -> None:

@@ -179,6 +179,18 @@ async def test_running_container_is_copied_as_its_processes_see_it(lab: AgentLab
     assert "big" not in " ".join(await copying.out("/dev"))
 
 
+async def test_disk_below_the_reserve_takes_no_copy_in_but_gives_out(lab: AgentLab) -> None:
+    """Below the reserve a copy into a container is refused before a byte is sent; what is there can be saved."""
+    copying = await container(lab, runs=False)
+    await copying.into("/tmp", archive("kept"))
+    await lab.stop()
+    lab.reserve_bytes = 1 << 60
+    await lab.start()
+    with pytest.raises(ResourceExhausted, match="less than the reserve"):
+        await copying.into("/tmp", archive("more"))
+    assert await copying.out("/tmp/kept") == {"kept": b"data"}
+
+
 @pytest.mark.parametrize("runs", [True, False])
 async def test_links_lead_nowhere_but_inside(lab: AgentLab, runs: bool) -> None:
     """A link to the host's files is one to the container's own, as source, as destination and on the way."""

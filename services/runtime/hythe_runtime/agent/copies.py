@@ -15,7 +15,7 @@ from hythe.errors import DeadlineExceeded, FailedPrecondition
 from hythe.ports.snapshots import Mount
 from hythe_runtime.agent.model import ENDED, Record
 from hythe_runtime.agent.places import Places
-from hythe_runtime.agent.ports import Attachment, IoTransport
+from hythe_runtime.agent.ports import Attachment, Files, IoTransport
 from hythe_runtime.agent.sending import Sending
 from hythe_runtime.agent.stdin import Inputs
 from hythe_runtime.agent.stdio import Channel, Outputs
@@ -123,7 +123,9 @@ class Copies:
         transport: IoTransport,
         outputs: Outputs,
         inputs: Inputs,
+        files: Files,
     ) -> None:
+        self._files = files
         self._find = find
         self._places = places
         self._copier = copier
@@ -140,10 +142,13 @@ class Copies:
         Raises:
             NotFound: the container is not here, or the path is not in it.
             FailedPrecondition: it is being made or removed, or was in the end.
+            ResourceExhausted: it goes in, and less than the reserve is free.
             HytheError: what the worker met.
         """
         task = self._find(namespace, container_id)
         step = f"copy {'to' if wish.inward else 'from'} {task.record.intent.name}"
+        if wish.inward:
+            self._files.check_room(step)
         await _settled(task, step)
         if task.record.state == "running":
             return await self._visit(task, step, channel, wish)

@@ -155,8 +155,8 @@ class Files(Protocol):
     async def runs(self) -> Sequence[tuple[str, str, int]]:
         """Return (namespace, container id, run number) of every run directory."""
 
-    def check_room(self) -> None:
-        """Refuse new work on a disk that is nearly full.
+    def check_room(self, step: str) -> None:
+        """Refuse `step`, which is new work, on a disk that is nearly full.
 
         Raises:
             ResourceExhausted: less than the reserve is free.

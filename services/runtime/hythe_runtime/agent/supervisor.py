@@ -72,7 +72,7 @@ class Supervisor:
         record = task.record if task is not None else None
         joins = states.check_run(record, tombstone, intent.body_hash(), intent.epoch, intent.name)
         if task is None or not joins:
-            self._files.check_room()
+            self._files.check_room("make a container")
             task = Task(Record(intent, "creating", intent.epoch))
             task.input_channel = channel if intent.stdin else None
             self.begin(task, self._executor.live(task))

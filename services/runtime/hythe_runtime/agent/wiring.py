@@ -74,7 +74,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         cleaner = Cleaner(places, runtime, cgroups, mounts, files, bundles)
         executor = Executor(book, places, bundles, monitors, runtime, mounts, files, ConmonAttacher(), inputs, cleaner)
         supervisor = Supervisor(book, board, places, executor, runtime, files, outputs)
-        copies = Copies(supervisor.find, places, ProcessCopier(), transport, outputs, inputs)
+        copies = Copies(supervisor.find, places, ProcessCopier(), transport, outputs, inputs, files)
         stack.push_async_callback(copies.close)
         cleaner.before_clearing(copies.end)
         outbox = Outbox(BusEventStore(bus, host), book.confirm, book.ledger.owed.values())

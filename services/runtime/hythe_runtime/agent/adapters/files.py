@@ -43,13 +43,13 @@ class AgentFiles:
         found = self._places.runs.glob("*/*/*")
         return [(path.parts[-3], path.parts[-2], int(path.name)) for path in found if path.name.isdigit()]
 
-    def check_room(self) -> None:
-        """Refuse new work on a disk that is nearly full."""
+    def check_room(self, step: str) -> None:
+        """Refuse `step`, which is new work, on a disk that is nearly full."""
         room = os.statvfs(self._places.root)
         free_bytes = room.f_bavail * room.f_frsize
         if free_bytes < self._reserve_bytes:
             raise ResourceExhausted(
-                f"make a container: {free_bytes} bytes are free on {self._places.root}, "
+                f"{step}: {free_bytes} bytes are free on {self._places.root}, "
                 f"less than the reserve of {self._reserve_bytes}",
                 outcome="not started",
                 next_step="free some room, or set HYTHE_DISK_RESERVE lower",

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hythe.linux import files
-from hythe_bundle.adapters import attributes, merged
+from hythe_bundle.adapters import merged
+from hythe_bundle.worker import attributes
 
-_OWN_XATTRS = "trusted."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
@@ -42,7 +42,7 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
             try:
                 with merged.open_directory(lower, path) as pattern:
                     if pattern is not None:
-                        attributes.copy(pattern, directory, leave_out=_OWN_XATTRS)
+                        attributes.copy(pattern, directory, os.fstat(pattern), attributes.Inherited())
             finally:
                 os.close(directory)
     finally:

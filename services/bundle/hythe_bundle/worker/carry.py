@@ -13,21 +13,20 @@ import os
 import resource
 import sys
 
-from hythe.archive import sandbox
 from hythe.archive.compressors import compressor
 from hythe.archive.failures import ArchiveError, LimitError, ReserveError
 from hythe.linux import mounting
 from hythe.ports.snapshots import Mount
-from hythe_bundle.worker import report
-from hythe_bundle.worker.copying import Copy
+from hythe_bundle.worker import attributes, report
+from hythe_bundle.worker.copying import Copy, Manner
 from hythe_bundle.worker.packing import Pack
 from hythe_bundle.worker.walk import DIRECTORY, MAX_DEPTH
+from hythe_bundle.worker.watch import WRITE_BACK_BYTES, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-WRITE_BACK_BYTES = 8 << 20
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
 
@@ -44,13 +43,13 @@ def run(arguments: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MAX_DEPTH + 64, 2 * MAX_DEPTH + 64))
         top = os.open(_source(order), DIRECTORY)
         result = (_copy if "target" in order else _pack)(top, order)
-        _tell(report.DONE + b" " + json.dumps(result).encode() + b"\n")
+        report.write(report.DONE + b" " + json.dumps(result).encode() + b"\n")
     except (ArchiveError, LimitError, ReserveError) as error:
-        _tell(report.failed(error.kind, 0, str(error)))
+        report.write(report.failed(error.kind, 0, str(error)))
         return 1
     except OSError as error:
         name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        _tell(report.failed("os", error.errno or 0, f"{name}{error.strerror or error}"))
+        report.write(report.failed("os", error.errno or 0, f"{name}{error.strerror or error}"))
         return 1
     return 0
 
@@ -74,13 +73,30 @@ def _source(order: dict[str, Any]) -> str:
 
 def _copy(top: int, order: dict[str, Any]) -> dict[str, Any]:
     target = os.open(order["target"], DIRECTORY)
-    copy = Copy(top, target, _Watch(order["reserve_bytes"]).wrote)
-    copy.run()
-    return {"file_bytes": copy.file_bytes, "changed": copy.walk.changed}
+    copy = Copy(target, _Carried(order["reserve_bytes"]))
+    copy.tree(top)
+    return {"file_bytes": copy.file_bytes, "changed": copy.changed}
+
+
+class _Carried(Manner):
+    """A copy of a tree that somebody may be using, for another host."""
+
+    changes = True
+
+    def __init__(self, reserve_bytes: int) -> None:
+        self._watch = Watch(reserve_bytes)
+        self._progress = _Progress()
+
+    def keeps(self, xattr: str) -> bool:
+        return not xattr.startswith(attributes.KERNELS_OWN)
+
+    def wrote(self, fd: int, size: int) -> None:
+        self._progress.took(size)
+        self._watch.wrote(fd, size)
 
 
 def _pack(top: int, order: dict[str, Any]) -> dict[str, Any]:
-    out = _Archive(order["archive"], order["compression"], _Watch(order["reserve_bytes"]))
+    out = _Archive(order["archive"], order["compression"], Watch(order["reserve_bytes"]))
     pack = Pack(
         top,
         out.write,
@@ -102,10 +118,11 @@ def _pack(top: int, order: dict[str, Any]) -> dict[str, Any]:
 class _Archive:
     """The archive on its way: collected, compressed, hashed, written."""
 
-    def __init__(self, fd: int, compression: str, watch: _Watch) -> None:
+    def __init__(self, fd: int, compression: str, watch: Watch) -> None:
         self._fd = fd
         self._compressor = compressor(compression)
         self._watch = watch
+        self._progress = _Progress()
         self._pieces: list[bytes] = []
         self._waiting = 0
         self.digest = hashlib.sha256()
@@ -126,7 +143,7 @@ class _Archive:
     def _flush(self) -> None:
         data, self._pieces = b"".join(self._pieces), []
         self._put(self._compressor.compress(data))
-        self._watch.took(self._waiting)
+        self._progress.took(self._waiting)
         self._waiting = 0
 
     def _put(self, data: bytes) -> None:
@@ -135,40 +152,20 @@ class _Archive:
         view = memoryview(data)
         while view:
             count = os.write(self._fd, view)
-            self._watch.wrote(self._fd, count, read_bytes=0)
+            self._watch.wrote(self._fd, count)
             view = view[count:]
 
 
-class _Watch:
-    """Looks after what is written: starts write-back, keeps the reserve of free space, tells how far it is."""
+class _Progress:
+    """Tells how far it is, each 8 MiB."""
 
-    def __init__(self, reserve_bytes: int) -> None:
-        self._reserve_bytes = reserve_bytes
-        self._pending = 0
+    def __init__(self) -> None:
         self._done = 0
         self._told = 0
 
     def took(self, size: int) -> None:
-        """Take note of `size` bytes that were read; tell it each 8 MiB."""
+        """Take note of `size` bytes that were read."""
         self._done += size
         if self._done - self._told >= WRITE_BACK_BYTES:
             self._told = self._done
-            _tell(report.progress(self._done))
-
-    def wrote(self, fd: int, size: int, *, read_bytes: int | None = None) -> None:
-        """Take note of `size` bytes written to `fd`, which are as many read unless that is said; act on each 8 MiB."""
-        self.took(size if read_bytes is None else read_bytes)
-        self._pending += size
-        if self._pending < WRITE_BACK_BYTES:
-            return
-        self._pending = 0
-        sandbox.start_write_back(fd)
-        free = os.fstatvfs(fd)
-        if self._reserve_bytes and free.f_bavail * free.f_frsize < self._reserve_bytes:
-            raise ReserveError(f"less than {self._reserve_bytes} bytes would stay free")
-
-
-def _tell(line: bytes) -> None:
-    view = memoryview(line)
-    while view:
-        view = view[os.write(1, view) :]
+            report.write(report.progress(self._done))

@@ -8,7 +8,8 @@ import stat
 from hythe.archive import tar, writer
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.tar import Entry, show
-from hythe_bundle.worker.walk import ENTER, FILE, GONE, LEAVE, Walk, name_in, xattrs_of
+from hythe_bundle.worker.copying import GONE
+from hythe_bundle.worker.walk import ENTER, FILE, LEAVE, Walk, name_in, xattrs_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,6 +11,9 @@ import errno
 import os
 import stat
 
+from hythe_bundle.worker import attributes
+from hythe_bundle.worker.copying import GONE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 MAX_DEPTH = 4096
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-GONE = frozenset((errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ESTALE))
 
 ENTER, LEAVE, NAME = "enter", "leave", "name"
 
@@ -95,18 +97,7 @@ class Walk:
 
 def xattrs_of(target: int | bytes) -> dict[str, bytes]:
     """Return the extended attributes of an open file, or of a name (a link itself), but for ``trusted.*``, the kernel's own."""
-    follow = isinstance(target, int)
-    try:
-        names = os.listxattr(target, follow_symlinks=follow)
-        return {
-            name: os.getxattr(target, name, follow_symlinks=follow)
-            for name in sorted(names)
-            if not name.startswith("trusted.")
-        }
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.ENODATA, errno.ENOENT):
-            return {}
-        raise
+    return attributes.xattrs_of(target, lambda name: not name.startswith(attributes.KERNELS_OWN))
 
 
 def name_in(directory: int, name: bytes) -> bytes:

@@ -1,0 +1,34 @@
+"""What a worker looks after while it writes: write-back early, and a reserve of free space that stays."""
+
+from __future__ import annotations
+
+import os
+
+from hythe.archive import sandbox
+from hythe.archive.failures import ReserveError
+
+WRITE_BACK_BYTES = 8 << 20
+
+
+class Watch:
+    """Watches over what is written to one file system; acts on each 8 MiB."""
+
+    def __init__(self, reserve_bytes: int) -> None:
+        """`reserve_bytes` is to stay free."""
+        self._reserve_bytes = reserve_bytes
+        self._pending = 0
+
+    def wrote(self, fd: int, size: int) -> None:
+        """Take note of `size` bytes written to `fd`.
+
+        Raises:
+            ReserveError: less than the reserve would stay free.
+        """
+        self._pending += size
+        if self._pending < WRITE_BACK_BYTES:
+            return
+        self._pending = 0
+        sandbox.start_write_back(fd)
+        free = os.fstatvfs(fd)
+        if self._reserve_bytes and free.f_bavail * free.f_frsize < self._reserve_bytes:
+            raise ReserveError(f"less than {self._reserve_bytes} bytes would stay free")

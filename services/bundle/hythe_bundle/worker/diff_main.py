@@ -12,6 +12,7 @@ import sys
 
 from hythe.archive import sandbox
 from hythe.archive.compressors import compressor
+from hythe.archive.ending import end_with
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.errors import InvalidArgument
 from hythe.linux import libc, mounting, roots
@@ -20,7 +21,6 @@ from hythe_bundle.worker.diff_layer import ChangedError, LayerWriter
 from hythe_bundle.worker.diff_output import Output
 from hythe_bundle.worker.diff_tree import Root
 from hythe_bundle.worker.diff_walk import RUNTIME_MADE, Walk
-from hythe_bundle.worker.main import end_with
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Mount:
 
 
 def run(arguments: list[str]) -> NoReturn:
-    """Do `main` and end at once; see `hythe_bundle.worker.main.run`."""
+    """Do `main` and end at once; see `end_with`."""
     end_with(main, arguments)
 
 

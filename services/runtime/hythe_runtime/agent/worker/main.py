@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hythe.archive import tar
+from hythe.archive.ending import end_with
 from hythe.archive.extract import Extraction
 from hythe.archive.failures import ArchiveError, DamagedError, LimitError
 from hythe.archive.pack import Packer
@@ -24,21 +25,11 @@ if TYPE_CHECKING:
     from hythe.archive.tar import Entry
 
 READ_BYTES = 1 << 20
-FAULT_CODE = 2
 
 
 def run(arguments: list[str]) -> NoReturn:
-    """Do `main` and end at once with its code, or with `FAULT_CODE` and a line on stderr.
-
-    Nothing may be loaded any more: by then it would come out of the container.
-    """
-    code = FAULT_CODE
-    try:
-        code = main(arguments)
-    except BaseException as error:  # noqa: BLE001 (the process: nobody above may see it, see there)
-        os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
-    finally:
-        os._exit(code)
+    """Do `main` and end at once; see `end_with`."""
+    end_with(main, arguments)
 
 
 def main(arguments: list[str]) -> int:

@@ -12,8 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-KERNELS_OWN = "trusted."
-"""How the names of those extended attributes begin that belong to a host and not to a tree."""
+
+def is_portable(xattr: str) -> bool:
+    """Tell whether an extended attribute belongs to a tree, and not to the host's kernel alone."""
+    return not xattr.startswith("trusted.")
 
 
 class Taken:
@@ -42,7 +44,7 @@ class Inherited(Taken):
 
     def keeps(self, xattr: str) -> bool:
         """See `Taken.keeps`."""
-        return not xattr.startswith(KERNELS_OWN)
+        return is_portable(xattr)
 
 
 EVERYTHING = Taken()

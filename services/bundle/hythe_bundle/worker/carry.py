@@ -10,17 +10,19 @@ import ctypes
 import hashlib
 import json
 import os
-import resource
 import sys
 
 from hythe.archive.compressors import compressor
 from hythe.archive.failures import ArchiveError, LimitError, ReserveError
+from hythe.archive.pack import Form, Packer
+from hythe.archive.tar import Entry
+from hythe.archive.writer import header, padding
 from hythe.linux import mounting
+from hythe.linux.deep_paths import DIRECTORY
 from hythe.ports.snapshots import Mount
 from hythe_bundle.worker import attributes, report
 from hythe_bundle.worker.copying import Copy, Manner
-from hythe_bundle.worker.packing import Pack
-from hythe_bundle.worker.walk import DIRECTORY, MAX_DEPTH
+from hythe_bundle.worker.layer_names import check_name
 from hythe_bundle.worker.watch import WRITE_BACK_BYTES, Watch
 
 TYPE_CHECKING = False
@@ -40,7 +42,6 @@ def run(arguments: list[str]) -> int:
     order = json.loads(sys.stdin.buffer.read())
     try:
         _tie(int(arguments[0]))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MAX_DEPTH + 64, 2 * MAX_DEPTH + 64))
         top = os.open(_source(order), DIRECTORY)
         result = (_copy if "target" in order else _pack)(top, order)
         report.write(report.DONE + b" " + json.dumps(result).encode() + b"\n")
@@ -88,31 +89,53 @@ class _Carried(Manner):
         self._progress = _Progress()
 
     def keeps(self, xattr: str) -> bool:
-        return not xattr.startswith(attributes.KERNELS_OWN)
+        return attributes.is_portable(xattr)
 
     def wrote(self, fd: int, size: int) -> None:
         self._progress.took(size)
         self._watch.wrote(fd, size)
 
 
+class _Packed(Form):
+    """An archive of a bundle: all attributes that are not the host's own."""
+
+    def __init__(self, *, as_layer: bool, epoch_s: int | None) -> None:
+        self._as_layer = as_layer
+        self.latest_ns = None if epoch_s is None else epoch_s * 1_000_000_000
+
+    def xattrs(self, file: int | bytes) -> dict[bytes, bytes]:
+        return {os.fsencode(name): value for name, value in attributes.xattrs_of(file, attributes.is_portable).items()}
+
+    def check(self, path: bytes) -> None:
+        if self._as_layer:
+            try:
+                check_name(path)
+            except ArchiveError as error:
+                raise ArchiveError(f"{error}; a packed file can hold it") from None
+
+
 def _pack(top: int, order: dict[str, Any]) -> dict[str, Any]:
+    """Write small files first, then the tree, then the end of the archive."""
     out = _Archive(order["archive"], order["compression"], Watch(order["reserve_bytes"]))
-    pack = Pack(
-        top,
-        out.write,
-        prefix=order["prefix"].encode(),
-        as_layer=order["as_layer"],
-        epoch_s=order["epoch_s"],
-    )
-    pack.run({name: text.encode() for name, text in order["files"].items()})
+    for name, text in order["files"].items():
+        out.write(_small(name.encode(), text.encode()))
+    packer, prefix = Packer(_Packed(as_layer=order["as_layer"], epoch_s=order["epoch_s"])), order["prefix"].encode()
+    for piece in packer.chunks(top, b".", prefix or b".", prefix + b"/" if prefix else b""):
+        out.write(piece)
     out.end()
     return {
-        "file_bytes": pack.file_bytes,
-        "changed": pack.walk.changed,
-        "sockets": pack.sockets,
+        "file_bytes": packer.file_bytes,
+        "changed": packer.changed,
+        "sockets": packer.sockets,
         "digest": out.digest.hexdigest(),
         "size_bytes": out.size_bytes,
     }
+
+
+def _small(name: bytes, data: bytes) -> bytes:
+    entry = Entry()
+    entry.name, entry.mode, entry.size_bytes = name, 0o644, len(data)
+    return header(entry) + data + padding(len(data))
 
 
 class _Archive:

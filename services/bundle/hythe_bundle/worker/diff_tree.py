@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 
-from hythe.archive.failures import ArchiveError, LimitError
+from hythe.archive.failures import LimitError
 from hythe.archive.tar import MAX_PATH_BYTES, show
 from hythe.linux.files import open_beneath
 
@@ -209,14 +209,3 @@ def read_up_to(fd: int, size: int) -> bytes:
         pieces.append(data)
         missing -= len(data)
     return b"".join(pieces)
-
-
-def check_name(path: bytes) -> None:
-    """Return if `path` can stand in an archive as it is.
-
-    Raises:
-        ArchiveError: its last part would mean that something is taken away.
-    """
-    base = path.rpartition(b"/")[2]
-    if base.startswith(b".wh."):
-        raise ArchiveError(f"{show(path)} cannot be in a layer: there a name with .wh. in front takes a file away")

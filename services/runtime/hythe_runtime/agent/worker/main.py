@@ -8,7 +8,7 @@ from hythe.archive import tar
 from hythe.archive.ending import end_with
 from hythe.archive.extract import Extraction
 from hythe.archive.failures import ArchiveError, DamagedError, LimitError
-from hythe.archive.pack import Packer
+from hythe.archive.pack import Form, Packer
 from hythe.archive.placing import begin
 from hythe.archive.refusals import of_archive, of_os
 from hythe.archive.stream import Source
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     path = os.fsencode(order.path)
     step = f"copy {'to' if order.inward else 'from'} {order.path}"
     try:
-        packer = None if order.inward else Packer(ids.inside)
+        packer = None if order.inward else Packer(_Inside(ids))
         enter(order, ids)
         line = _inward(order, ids, path) if packer is None else _outward(order, packer, path)
         code = 0
@@ -59,6 +59,16 @@ def main(arguments: list[str]) -> int:
 
 def _failed(error: HytheError) -> bytes:
     return words.failed(error.code, error.message, error.cause, error.next_step)
+
+
+class _Inside(Form):
+    """Files are of those whom the container knows as their owners."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+
+    def owner(self, uid: int, gid: int) -> tuple[int, int]:
+        return self._ids.inside(uid, gid)
 
 
 def _outward(order: words.Order, packer: Packer, path: bytes) -> bytes:

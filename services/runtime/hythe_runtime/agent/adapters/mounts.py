@@ -92,7 +92,7 @@ def _mount_all(bundle: Bundle, top: Path | None) -> None:
 def _is_mounted(rootfs: str, mount: Mount) -> bool:
     point = _point(rootfs, mount)
     if mount.target or mount.type == "bind" or any(option in ("bind", "rbind") for option in mount.options):
-        return point in mount_points()  # a bind mount of the same file system has the device of its parent
+        return point in mountinfo.points()  # a bind mount of the same file system has the device of its parent
     return os.path.ismount(point)
 
 
@@ -151,24 +151,13 @@ def unmount_below(directory: Path) -> None:
     Raises:
         FailedPrecondition: the kernel refuses.
     """
-    top = str(directory.resolve())  # as the kernel spells it
-    found = [point for point in reversed(mount_points()) if point == top or point.startswith(f"{top}/")]
+    found = mountinfo.points_below(directory)[::-1]
     for point in sorted(found, key=lambda point: -point.count("/")):
         _unmount(point)
 
 
 def _points_below(directory: Path) -> list[Path]:
     top = directory.resolve()  # as the kernel spells it
-    return [directory / Path(point).relative_to(top) for point in mount_points() if point.startswith(f"{top}/")]
-
-
-def mount_points() -> list[str]:
-    """Return all mount points of this process's mount namespace, in the order of mounting. Blocks."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return [_unescape(line.split(" ", 5)[4]) for line in file]
-
-
-def _unescape(text: str) -> str:
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
+    return [
+        directory / Path(point).relative_to(top) for point in mountinfo.points_below(directory) if point != str(top)
+    ]

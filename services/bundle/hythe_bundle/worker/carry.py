@@ -6,12 +6,12 @@ The order comes on stdin as JSON, the report goes to stdout line by line, an arc
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import sys
 
+from hythe.archive import sandbox
 from hythe.archive.compressors import compressor
 from hythe.archive.failures import ArchiveError, LimitError, ReserveError
 from hythe.archive.pack import Form, Packer
@@ -19,7 +19,6 @@ from hythe.archive.tar import Entry
 from hythe.archive.writer import header, padding
 from hythe.linux import mounting
 from hythe.linux.deep_paths import DIRECTORY
-from hythe.ports.snapshots import Mount
 from hythe_bundle.worker import attributes, report
 from hythe_bundle.worker.copying import Copy, Manner
 from hythe_bundle.worker.layer_names import check_name
@@ -28,9 +27,6 @@ from hythe_bundle.worker.watch import WRITE_BACK_BYTES, Watch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_PR_SET_PDEATHSIG = 1
-_SIGKILL = 9
 
 
 def run(arguments: list[str]) -> int:
@@ -41,7 +37,7 @@ def run(arguments: list[str]) -> int:
     """
     order = json.loads(sys.stdin.buffer.read())
     try:
-        _tie(int(arguments[0]))
+        sandbox.tie_to(int(arguments[0]))
         top = os.open(_source(order), DIRECTORY)
         result = (_copy if "target" in order else _pack)(top, order)
         report.write(report.DONE + b" " + json.dumps(result).encode() + b"\n")
@@ -55,19 +51,12 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _tie(parent: int) -> None:
-    """End with the parent, and gain no privileges from here on."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0) != 0 or os.getppid() != parent:
-        raise OSError("the parent process is gone")
-
-
 def _source(order: dict[str, Any]) -> str:
     """Return the directory to read; what must be mounted for it is mounted first."""
     if not order["mounts"]:
         return str(order["source"])
     mounting.enter_private_namespace()
-    mounts = [Mount(kind, source, target, tuple(options)) for kind, source, target, options in order["mounts"]]
+    mounts = [mounting.Described(*each) for each in order["mounts"]]
     mounting.mount_all(mounts, order["source"])
     return str(order["source"])
 

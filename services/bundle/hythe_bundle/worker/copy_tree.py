@@ -55,20 +55,10 @@ class Order:
         at = 4
         while at < len(texts):
             count = int(texts[at + 3])
-            self.mounts.append(OrderedMount(texts[at], texts[at + 1], texts[at + 2], texts[at + 4 : at + 4 + count]))
+            self.mounts.append(
+                mounting.Described(texts[at], texts[at + 1], texts[at + 2], texts[at + 4 : at + 4 + count])
+            )
             at += 4 + count
-
-
-class OrderedMount:
-    """A mount with the fields of `hythe.ports.snapshots.Mount`, whose module takes long to import."""
-
-    __slots__ = ("options", "source", "target", "type")
-
-    def __init__(self, kind: str, source: str, target: str, options: Sequence[str]) -> None:
-        self.type = kind
-        self.source = source
-        self.target = target
-        self.options = tuple(options)
 
 
 def _ranges(text: str) -> Ids:
@@ -87,7 +77,7 @@ def main(arguments: list[str]) -> int:
         order = Order(stdin.read())
     try:
         mounting.enter_private_namespace()
-        mounting.mount_all(order.mounts, order.point)  # type: ignore[arg-type]  # see OrderedMount
+        mounting.mount_all(order.mounts, order.point)
         os.chdir(order.point)
         sandbox.enter(parent)
         copied = fill(into, order.target, Filling(reserve, order.users, order.groups))

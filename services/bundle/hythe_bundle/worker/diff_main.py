@@ -34,16 +34,6 @@ KEPT = (1, 3, 21)
 _QUIET = ("nosuid", "nodev", "noexec")
 
 
-class _Mount:
-    """A mount of the order, as `hythe.linux.mounting` wants it."""
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        self.type: str = found["type"]
-        self.source: str = found["source"]
-        self.target: str = found["target"]
-        self.options: tuple[str, ...] = (*found["options"], *_QUIET)
-
-
 def run(arguments: list[str]) -> NoReturn:
     """Do `main` and end at once; see `end_with`."""
     end_with(main, arguments)
@@ -87,10 +77,14 @@ def _enter(order: dict[str, Any], parent: int) -> tuple[Root | None, Root]:
     libc.mount("tmpfs", place, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC, "mode=0700,size=64k")
     for name in ("base", "new"):
         os.mkdir(f"{place}/{name}")  # noqa: PTH102 (pathlib is not loaded in a worker)
-        mounting.mount_all([_Mount(found) for found in order[name]], f"{place}/{name}")  # type: ignore[misc]  # its shape
+        mounting.mount_all([_quiet(found) for found in order[name]], f"{place}/{name}")
     roots.pivot_into(place)
     sandbox.enter(parent, KEPT)
     return Root(b"/base") if order["base"] else None, Root(b"/new")
+
+
+def _quiet(found: dict[str, Any]) -> mounting.Described:
+    return mounting.Described(found["type"], found["source"], found["target"], [*found["options"], *_QUIET])
 
 
 def _output(wanted: dict[str, Any]) -> Output:

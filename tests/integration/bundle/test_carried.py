@@ -330,7 +330,7 @@ async def test_stored_bundle_comes_back_the_same(carried: CarriedRig, image: Ima
     first = await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
     again = await carried.packer.store("default", "", str(directory), "registry.test/b", None, carried.told)
     assert first.target == again.target and again.reference == "registry.test/b:latest"
-    assert carried.shelf.names[first.reference] == first.target
+    assert carried.store.names["default", first.reference] == first.target
     await carried.directories.fetch(
         ORIGIN, first.target.digest, str(carried.ground / "two"), carried.reports.append, carried.told
     )
@@ -344,15 +344,16 @@ async def test_name_that_would_hide_another_in_a_layer_is_not_stored(carried: Ca
     directory = odd(foreign(carried.ground / "one"))
     with pytest.raises(FailedPrecondition, match="packed file can hold it"):
         await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
-    assert carried.shelf.names == {}
+    assert carried.store.names == {} and carried.store.blobs == {} and carried.store.open == 0
 
 
 async def test_failure_to_store_ends_the_packing(carried: CarriedRig, image: Image) -> None:
-    """When content takes no more, the packer ends too and its error is content's."""
+    """When content takes no more, the packer ends too, its error is content's, and nothing stays there."""
     directory = await carried.create(image, "one")
-    carried.shelf.failure = ResourceExhausted("store bundle: full")
+    carried.store.failures["write"] = ResourceExhausted("store bundle: full")
     with pytest.raises(ResourceExhausted, match="full"):
         await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
+    assert carried.store.blobs == {} and carried.store.open == 0
 
 
 async def test_image_is_no_packed_bundle(carried: CarriedRig, image: Image) -> None:

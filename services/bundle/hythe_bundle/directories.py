@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hythe import failpoints, tracing
+from hythe import failpoints, threads, tracing
 from hythe.clock import now_rfc3339
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -23,7 +23,7 @@ from hythe_bundle.carrying import Carrier, Sight
 from hythe_bundle.content import Blobs, Origin, Report
 from hythe_bundle.describing import Descriptions
 from hythe_bundle.ledger import Created, Ground, Ledger
-from hythe_bundle.making import Making, in_thread
+from hythe_bundle.making import Making
 from hythe_bundle.unpacker import Unpacker
 from hythe_bundle.wishes import Wishes
 
@@ -125,7 +125,7 @@ class Directories:
             digests = {"manifest": str(unpacked.manifest), "config": str(unpacked.config.digest)}
             record = carried.make_record(source, config, signal, now_rfc3339(), digests)
             files = Files(carried.text_of(carried.with_stop_signal(config, signal)), record)
-            await in_thread(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
+            await threads.run(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
             failpoints.reach("bundle.directory.begun")
             file_bytes = 0
             if unpacked.chain_id:
@@ -152,7 +152,7 @@ class Directories:
         archive, size_bytes = await asyncio.to_thread(self._ground.open_archive, file)
         try:
             async with self._making.unfinished(directory, directory=True) as partial:
-                await in_thread(lambda: self._ground.make(partial, {}))
+                await threads.run(lambda: self._ground.make(partial, {}))
                 progress(0, size_bytes)
                 with tracing.span("unpack bundle"):
                     result = await self._carrier.unpack(
@@ -179,7 +179,7 @@ class Directories:
             files = carried.files_of_artifact(raw, origin.reference)
             archive = await self._blobs.open(origin, layer, report)
             try:
-                await in_thread(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
+                await threads.run(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
                 progress(0, layer.size_bytes)
                 with tracing.span("unpack bundle"):
                     result = await self._carrier.unpack(
@@ -307,7 +307,7 @@ class Directories:
                     )
             await asyncio.to_thread(self._ground.check_unmounted, directory)
             async with self._making.unfinished(directory, directory=False) as doomed:
-                await in_thread(lambda: self._ground.place(directory, doomed))
+                await threads.run(lambda: self._ground.place(directory, doomed))
                 await self._ledger.forget(directory, created.inode)
 
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 
-from hythe import tracing
+from hythe import threads, tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.oci import Descriptor
@@ -23,7 +23,7 @@ from hythe_bundle.carried import Files, Source
 from hythe_bundle.carrying import Carrier, Compression, Packing, Result, Sight
 from hythe_bundle.directories import Progress
 from hythe_bundle.ledger import Ground
-from hythe_bundle.making import Making, in_thread
+from hythe_bundle.making import Making
 from hythe_bundle.storing import Additions, Store, additions
 
 
@@ -102,7 +102,7 @@ class Packer:
         """
         subject = await self._subject(namespace, container_id, directory)
         async with self._making.unfinished(file, directory=False) as partial:
-            archive = await in_thread(lambda: self._ground.open_new(partial))
+            archive = await threads.run(lambda: self._ground.open_new(partial))
             try:
                 progress(0, 0)
                 with tracing.span("pack bundle"):

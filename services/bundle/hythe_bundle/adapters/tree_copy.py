@@ -6,9 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-from hythe import failpoints
+from hythe import failpoints, threads
 from hythe.linux.deep_paths import DIRECTORY, names_in, open_directory
-from hythe_bundle.adapters import merged, threads
+from hythe_bundle.adapters import merged
 from hythe_bundle.worker.copying import Copy, Manner
 
 

@@ -6,8 +6,8 @@ import json
 import sys
 import time
 
-from hythe.cli import exits, output
-from hythe.errors import FailedPrecondition, HytheError
+from hythe.cli import asking, exits, output
+from hythe.errors import FailedPrecondition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,25 +154,17 @@ def rm(context: Context) -> int:
 
 
 def _operate(context: Context, verb: str, body: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for state, payload in context.bus.operate(context.subject("runtime", "container", verb), body):
-        if state == "done":
-            result = payload
-    return result
+    return context.operate("runtime", "container", verb, body)
 
 
 def _each(context: Context, act: Callable[[str], dict[str, Any]]) -> int:
     """Do one thing to each container named; all are tried, then the first error is raised."""
-    first: HytheError | None = None
-    for key in context.args.containers:
-        try:
-            _warn(act(key))
-            print(key)
-        except HytheError as error:
-            if first is not None:
-                print(f"error: {output.visible(error.message)}", file=sys.stderr)
-            first = first or error
-    if first is not None:
+
+    def one(key: str) -> None:
+        _warn(act(key))
+        print(key)
+
+    if first := asking.tried(context.args.containers, one):
         raise first
     return exits.OK
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.content_words import ask, find_digest, pages, parse_label
 from hythe.cli.subcommands import Command
-from hythe.errors import HytheError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,18 +141,13 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 def rm(context: Context) -> int:
     """Remove blobs, each even if one before could not be."""
-    from hythe.cli.failure import render
 
-    code = exits.OK
-    for text in context.args.digests:
-        try:
-            digest = find_digest(context, text)
-            ask(context, "content", "remove", digest=str(digest))
-            print(digest)
-        except HytheError as error:
-            code = exits.code_of(error)
-            print(render(error, 0.0, ""), file=sys.stderr)
-    return code
+    def remove(text: str) -> None:
+        digest = find_digest(context, text)
+        ask(context, "content", "remove", digest=str(digest))
+        print(digest)
+
+    return asking.each(context.args.digests, remove)
 
 
 def _labels(row: dict[str, Any]) -> str:

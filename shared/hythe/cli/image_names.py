@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.image_words import DANGLING, familiar
-from hythe.errors import HytheError, NotFound
+from hythe.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,21 +43,19 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 def rm(context: Context) -> int:
     """Remove images, each that can be; then the first error is raised."""
-    first: HytheError | None = None
     subject = context.subject("distribution", "image", "remove")
-    for image in context.args.images:
+
+    def remove(image: str) -> None:
         try:
             answer = context.bus.call(subject, {"image": image, "force": context.args.force})
-        except HytheError as error:
-            if isinstance(error, NotFound) and context.args.force:
-                output.warn(error.message)
-                continue
-            if first is not None:
-                print(f"error: {output.visible(error.message)}", file=sys.stderr)
-            first = first or error
+        except NotFound as error:
+            if not context.args.force:
+                raise
+            output.warn(error.message)
         else:
             _show(context, answer)
-    if first is not None:
+
+    if first := asking.tried(context.args.images, remove):
         raise first
     return exits.OK
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.content_words import parse_label
 from hythe.cli.snapshot_words import PER_HOST, ask, operate
-from hythe.errors import HytheError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,18 +118,12 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 def rm(context: Context) -> int:
     """Remove snapshots in the order given, each even if one before could not be."""
-    from hythe.cli.failure import render
 
-    code = exits.OK
-    for name in context.args.names:
-        try:
-            ask(context, "remove", name=name)
-        except HytheError as error:
-            code = exits.code_of(error)
-            print(render(error, 0.0, ""), file=sys.stderr)
-        else:
-            print(output.visible(name))
-    return code
+    def remove(name: str) -> None:
+        ask(context, "remove", name=name)
+        print(output.visible(name))
+
+    return asking.each(context.args.names, remove)
 
 
 def cleanup_arguments(parser: ArgumentParser) -> None:

@@ -6,7 +6,6 @@ The order comes on stdin as JSON, the report goes to stdout line by line, an arc
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -22,7 +21,8 @@ from hythe.linux.deep_paths import DIRECTORY
 from hythe_bundle.worker import attributes, report
 from hythe_bundle.worker.copying import Copy, Manner
 from hythe_bundle.worker.layer_names import check_name
-from hythe_bundle.worker.watch import WRITE_BACK_BYTES, Watch
+from hythe_bundle.worker.output import Output
+from hythe_bundle.worker.watch import Progress, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,13 +75,15 @@ class _Carried(Manner):
 
     def __init__(self, reserve_bytes: int) -> None:
         self._watch = Watch(reserve_bytes)
-        self._progress = _Progress()
+        self._progress = Progress()
+        self._done = 0
 
     def keeps(self, xattr: str) -> bool:
         return attributes.is_portable(xattr)
 
     def wrote(self, fd: int, size: int) -> None:
-        self._progress.took(size)
+        self._done += size
+        self._progress.at(self._done)
         self._watch.wrote(fd, size)
 
 
@@ -105,19 +107,26 @@ class _Packed(Form):
 
 def _pack(top: int, order: dict[str, Any]) -> dict[str, Any]:
     """Write small files first, then the tree, then the end of the archive."""
-    out = _Archive(order["archive"], order["compression"], Watch(order["reserve_bytes"]))
+    watch = Watch(order["reserve_bytes"])
+    out = Output(
+        order["archive"],
+        compressor(order["compression"]),
+        progress=Progress().at,
+        wrote=watch.wrote,
+        only_blob=True,
+    )
     for name, text in order["files"].items():
         out.write(_small(name.encode(), text.encode()))
     packer, prefix = Packer(_Packed(as_layer=order["as_layer"], epoch_s=order["epoch_s"])), order["prefix"].encode()
     for piece in packer.chunks(top, b".", prefix or b".", prefix + b"/" if prefix else b""):
         out.write(piece)
-    out.end()
+    _, digest = out.finish()
     return {
         "file_bytes": packer.file_bytes,
         "changed": packer.changed,
         "sockets": packer.sockets,
-        "digest": out.digest.hexdigest(),
-        "size_bytes": out.size_bytes,
+        "digest": digest,
+        "size_bytes": out.blob_bytes,
     }
 
 
@@ -125,59 +134,3 @@ def _small(name: bytes, data: bytes) -> bytes:
     entry = Entry()
     entry.name, entry.mode, entry.size_bytes = name, 0o644, len(data)
     return header(entry) + data + padding(len(data))
-
-
-class _Archive:
-    """The archive on its way: collected, compressed, hashed, written."""
-
-    def __init__(self, fd: int, compression: str, watch: Watch) -> None:
-        self._fd = fd
-        self._compressor = compressor(compression)
-        self._watch = watch
-        self._progress = _Progress()
-        self._pieces: list[bytes] = []
-        self._waiting = 0
-        self.digest = hashlib.sha256()
-        self.size_bytes = 0
-
-    def write(self, data: bytes) -> None:
-        """Take a piece of the archive."""
-        self._pieces.append(data)
-        self._waiting += len(data)
-        if self._waiting >= report.MAX_LINE_BYTES:
-            self._flush()
-
-    def end(self) -> None:
-        """Write what is left."""
-        self._flush()
-        self._put(self._compressor.flush())
-
-    def _flush(self) -> None:
-        data, self._pieces = b"".join(self._pieces), []
-        self._put(self._compressor.compress(data))
-        self._progress.took(self._waiting)
-        self._waiting = 0
-
-    def _put(self, data: bytes) -> None:
-        self.digest.update(data)
-        self.size_bytes += len(data)
-        view = memoryview(data)
-        while view:
-            count = os.write(self._fd, view)
-            self._watch.wrote(self._fd, count)
-            view = view[count:]
-
-
-class _Progress:
-    """Tells how far it is, each 8 MiB."""
-
-    def __init__(self) -> None:
-        self._done = 0
-        self._told = 0
-
-    def took(self, size: int) -> None:
-        """Take note of `size` bytes that were read."""
-        self._done += size
-        if self._done - self._told >= WRITE_BACK_BYTES:
-            self._told = self._done
-            report.write(report.progress(self._done))

@@ -18,9 +18,10 @@ from hythe.errors import InvalidArgument
 from hythe.linux import libc, mounting, roots
 from hythe_bundle.worker import report
 from hythe_bundle.worker.diff_layer import ChangedError, LayerWriter
-from hythe_bundle.worker.diff_output import Output
 from hythe_bundle.worker.diff_tree import Root
 from hythe_bundle.worker.diff_walk import RUNTIME_MADE, Walk
+from hythe_bundle.worker.output import Output
+from hythe_bundle.worker.watch import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 
 LINES_BYTES = 64 << 10
-PROGRESS_BYTES = 8 << 20
 KEPT = (1, 3, 21)
 """Capabilities: DAC_OVERRIDE to read whatever it is, FOWNER, and SYS_ADMIN for ``trusted.overlay.*``."""
 _QUIET = ("nosuid", "nodev", "noexec")
@@ -89,15 +89,7 @@ def _quiet(found: dict[str, Any]) -> mounting.Described:
 
 def _output(wanted: dict[str, Any]) -> Output:
     """Return where the layer goes; this loads the compressor, which cannot be done later."""
-    told = 0
-
-    def progress(archive_bytes: int) -> None:
-        nonlocal told
-        if archive_bytes - told >= PROGRESS_BYTES:
-            told = archive_bytes
-            report.write(report.progress(archive_bytes))
-
-    return Output(wanted["fd"], compressor(wanted["compression"]), progress=progress)
+    return Output(wanted["fd"], compressor(wanted["compression"]), progress=Progress().at)
 
 
 def _write_layer(walk: Walk, tree: Root, output: Output, latest_s: int | None) -> bytes:

@@ -1,4 +1,4 @@
-"""What a worker looks after while it writes: write-back early, and a reserve of free space that stays."""
+"""What a worker looks after while it writes: early write-back, a reserve of free space that stays, how far it is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 from hythe.archive import sandbox
 from hythe.archive.failures import ReserveError
+from hythe_bundle.worker import report
 
 WRITE_BACK_BYTES = 8 << 20
 
@@ -32,3 +33,16 @@ class Watch:
         free = os.fstatvfs(fd)
         if self._reserve_bytes and free.f_bavail * free.f_frsize < self._reserve_bytes:
             raise ReserveError(f"less than {self._reserve_bytes} bytes would stay free")
+
+
+class Progress:
+    """Tells the parent how far the work is, each 8 MiB."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def at(self, done: int) -> None:
+        """Take note that `done` bytes were read."""
+        if done - self._told >= WRITE_BACK_BYTES:
+            self._told = done
+            report.write(report.progress(done))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scripts.lab.leaks import Places
 
+STOP_TIMEOUT_S = "2"
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TERM", "COLUMNS", "NO_COLOR")
 
 
@@ -129,7 +130,7 @@ class Stack:
 
     def down(self, *, timeout_s: float = 60.0) -> Completed:
         """Stop the stack and its containers; `close` checks what is left."""
-        return self.hythe("down", timeout_s=timeout_s)
+        return self.hythe("down", "--stop-timeout", STOP_TIMEOUT_S, timeout_s=timeout_s)
 
     def logs(self, *, lines: int = 40) -> str:
         """Return the last `lines` of each service's log."""

@@ -16,7 +16,7 @@ class Limits:
 
     Attributes:
         most_bytes: uncompressed bytes.
-        most_entries: entries of the archive.
+        most_entries: entries of the archive, directories included that only lie on the way to one.
         most_ratio: uncompressed bytes for each compressed one, beyond the first GiB.
         reserve_bytes: bytes of the file system that stay free.
     """
@@ -34,7 +34,7 @@ class Applied:
     Attributes:
         diff_id: sha256 of the uncompressed archive.
         archive_bytes: its size.
-        file_bytes: bytes of file data in it.
+        file_bytes: bytes of file data in it; a hole has none.
         entries: its entries.
         implied: directories that it needs and doesn't describe, relative, parents first.
         opaque: whether it hides all that lies below.
@@ -56,7 +56,14 @@ class Applier(Protocol):
     """Applies archives that strangers made."""
 
     async def apply(
-        self, name: str, blob: int, mounts: Sequence[Mount], limits: Limits, progress: Callable[[int], None]
+        self,
+        name: str,
+        blob: int,
+        mounts: Sequence[Mount],
+        limits: Limits,
+        progress: Callable[[int], None],
+        *,
+        lowest: bool = False,
     ) -> Applied:
         """Apply one layer; cancelling stops it at once. What was written stays for the snapshotter to discard.
 
@@ -66,6 +73,7 @@ class Applier(Protocol):
             mounts: how to write to the stage.
             limits: how large the layer may be.
             progress: told the bytes of the blob read so far, now and then.
+            lowest: whether nothing lies below, so that a whiteout in it removes nothing.
 
         Raises:
             InvalidArgument: the archive is broken, hostile or of a form that is refused.

@@ -115,7 +115,9 @@ class Unpacker:
                         report(LayerReport(layer.blob.digest, "exists", layer.blob.size_bytes, layer.blob.size_bytes))
                 await self._make_all(origin, missing, report)
                 unpacked = UnpackedImage(image.manifest.digest, names[-1] if names else "", image.config)
+                failpoints.reach("bundle.image.record")
                 await self._images.put({target, image.manifest.digest}, platform, unpacked)
+                failpoints.reach("bundle.image.recorded")
             except BaseException:
                 self._wanted -= Counter(names)
                 await asyncio.shield(self._sweep(missing))
@@ -150,8 +152,10 @@ class Unpacker:
             report(LayerReport(layer.blob.digest, "fetched", size, size))
             async with self._slots.hold(size):
                 stage = await self._snapshots.stage()
+                failpoints.reach("bundle.layer.stage")
                 try:
                     applied = await self._apply(layer, blob, stage, report)
+                    failpoints.reach("bundle.layer.applied")
                 except BaseException:
                     await asyncio.shield(self._snapshots.discard(stage))
                     raise
@@ -185,7 +189,9 @@ class Unpacker:
         with tracing.span("unpack layer", oci__digest=str(digest), oci__size_bytes=size) as span:
             try:
                 progress(0)
-                applied = await self._applier.apply(str(digest), blob, stage.mounts, self._limits, progress)
+                applied = await self._applier.apply(
+                    str(digest), blob, stage.mounts, self._limits, progress, lowest=not layer.parent
+                )
                 span.set("oci.archive_bytes", applied.archive_bytes)
                 span.set("oci.entries", applied.entries)
                 span.set("oci.implied_directories", len(applied.implied))

@@ -190,6 +190,15 @@ class Extraction:
 
     # files
 
+    def _fill(self, fd: int, entry: Entry) -> None:
+        """Write the data that comes next in the archive, each piece of a file with holes in its place."""
+        for offset, size_bytes in entry.sparse.extents if entry.sparse else ((0, entry.size_bytes),):
+            os.lseek(fd, offset, os.SEEK_SET)
+            for piece in self._source.pieces(size_bytes):
+                self._write(fd, piece)
+        if entry.sparse:
+            os.ftruncate(fd, entry.sparse.size_bytes)
+
     def _file(self, parent: int, base: bytes, entry: Entry, *, taken: bool) -> None:
         temporary = b""
         try:
@@ -200,8 +209,7 @@ class Extraction:
             temporary = _temporary_name()
             fd = os.open(temporary, _NAMED, 0o600, dir_fd=parent)
         try:
-            for piece in self._source.pieces(entry.size_bytes):
-                self._write(fd, piece)
+            self._fill(fd, entry)
             self._describe(fd, entry)
             if not temporary:
                 if not taken and _linked(fd, parent, base):

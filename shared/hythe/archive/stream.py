@@ -221,6 +221,14 @@ class Source:
         for _ in self.pieces(size):
             pass
 
+    def skip_padding(self, size: int) -> None:
+        """Leave out the next `size` bytes, or what there is of them up to the end."""
+        while size and (self._at < len(self._chunk) or self._advance()):
+            step = min(size, len(self._chunk) - self._at)
+            self._at += step
+            self.offset += step
+            size -= step
+
     def drain(self) -> None:
         """Read to the end; what follows an archive's end mark belongs to the layer's digest too."""
         self.offset += len(self._chunk) - self._at

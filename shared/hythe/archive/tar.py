@@ -1,12 +1,13 @@
 """The headers of a tar archive: what one entry says, read from bytes that a stranger wrote.
 
-Formats: v7, ustar, pax, GNU (long names, base-256 numbers) and star's ustar prefix, as Go's archive/tar reads them, for
-that is what other engines apply layers with. Sparse entries are refused.
+Formats: v7, ustar, pax, GNU (long names, base-256 numbers, files with holes) and star's ustar prefix, as Go's archive/tar
+reads them, for that is what other engines apply layers with.
 """
 
 from __future__ import annotations
 
-from hythe.archive.failures import ArchiveError, LimitError
+from hythe.archive import pax, sparse
+from hythe.archive.failures import ArchiveError, DamagedError, LimitError
 from hythe.archive.stream import Source
 
 TYPE_CHECKING = False
@@ -19,16 +20,23 @@ MAX_ID = 2**32 - 2
 _MAX_TIME_NS = 2**63 - 1
 _ZEROS = bytes(512)
 _XATTR = b"SCHILY.xattr."
-_SPARSE = b"GNU.sparse."
+_USTAR_MAGIC, _GNU_MAGIC = b"ustar\0", b"ustar  \0"
+_OLD_SPARSE = b"S"
 
 FILE, LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _KINDS = frozenset((FILE, LINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO))
 
 
 class Entry:
-    """One entry. Names are bytes as the archive spells them, without a NUL; `size_bytes` bytes of data follow a FILE."""
+    """One entry. Names are bytes as the archive spells them, without a NUL; `size_bytes` bytes of data follow a FILE.
 
-    __slots__ = ("gid", "kind", "link", "major", "minor", "mode", "mtime_ns", "name", "size_bytes", "uid", "xattrs")
+    Attributes:
+        sparse: for a FILE with holes, where that data belongs.
+    """
+
+    __slots__ = (
+        *("gid", "kind", "link", "major", "minor", "mode", "mtime_ns", "name", "size_bytes", "sparse", "uid", "xattrs"),
+    )
 
     def __init__(self) -> None:
         self.name = b""
@@ -42,12 +50,13 @@ class Entry:
         self.major = 0
         self.minor = 0
         self.xattrs: dict[bytes, bytes] = {}
+        self.sparse: sparse.Sparse | None = None
 
 
 def entries(source: Source) -> Iterator[Entry]:
     """Yield each entry of the archive; the consumer reads exactly `size_bytes` bytes of a FILE before it asks for the next.
 
-    Padding after the data is skipped here. Everything after the end mark is read too.
+    Padding after the data is skipped here; that of the last entry may be missing. What follows the end mark is read too.
 
     Raises:
         ArchiveError: a header breaks its format, or is of a kind that Hythe refuses.
@@ -55,7 +64,7 @@ def entries(source: Source) -> Iterator[Entry]:
         DamagedError: the archive ends within an entry.
     """
     long_name = long_link = b""
-    pax: dict[bytes, bytes] = {}
+    records: dict[bytes, bytes] = {}
     while block := source.block():
         if block == _ZEROS:
             following = source.block()
@@ -73,38 +82,57 @@ def entries(source: Source) -> Iterator[Entry]:
         elif kind == b"K":
             long_link = _text(_extension(source, size))
         elif kind == b"x":
-            pax.update(_pax_records(_extension(source, size)))
+            records = pax.records(_extension(source, size))
         elif kind == b"g":
-            _extension(source, size)  # global records are left out, as other engines do
-        else:
-            entry = _entry(block, kind, size, pax, long_name, long_link)
+            pax.records(_extension(source, size))  # left out, as other engines do, and what came before it with it
             long_name = long_link = b""
-            pax = {}
+            records = {}
+        else:
+            entry = _entry(source, block, kind, size, records, long_name, long_link)
+            long_name = long_link = b""
+            records = {}
             yield entry
             if entry.size_bytes & 511:
-                source.skip(512 - (entry.size_bytes & 511))
-    if pax or long_name or long_link:
-        raise ArchiveError("the archive ends after an extension header")
+                source.skip_padding(512 - (entry.size_bytes & 511))
+    if records or long_name or long_link:
+        raise DamagedError("the archive ends after an extension header")
 
 
-def _entry(block: bytes, kind: bytes, size: int, pax: dict[bytes, bytes], long_name: bytes, long_link: bytes) -> Entry:
+def _entry(
+    source: Source,
+    block: bytes,
+    kind: bytes,
+    size: int,
+    records: dict[bytes, bytes],
+    long_name: bytes,
+    long_link: bytes,
+) -> Entry:
     entry = Entry()
-    entry.name = long_name or _name(block)
-    entry.link = long_link or _text(block[157:257])
+    entry.name = _name(block)
+    entry.link = _text(block[157:257])
     entry.mode = _number(block[100:108], "mode") & 0o7777
     entry.uid = _number(block[108:116], "uid")
     entry.gid = _number(block[116:124], "gid")
     entry.mtime_ns = _number(block[136:148], "mtime") * 1_000_000_000
-    if pax:
-        size = _apply_pax(entry, pax, size)
+    if records:
+        size = _apply_pax(entry, records, size)
+    entry.name = long_name or entry.name
+    entry.link = long_link or entry.link
     if kind in (b"\0", b"7"):
         kind = DIRECTORY if kind == b"\0" and entry.name.endswith(b"/") else FILE
+    if records and kind != _OLD_SPARSE and sparse.told_by(records):
+        if kind != FILE:
+            raise ArchiveError(f"tar entry {show(entry.name)}: has holes and is no file")
+        entry.name = sparse.name(records) or entry.name
+        entry.sparse, size = sparse.of_records(source, records, size)
+    elif kind == _OLD_SPARSE and block[257:265] == _GNU_MAGIC:
+        kind = FILE
+        entry.sparse = sparse.of_header(source, block, size, _number)
     if kind not in _KINDS:
-        reason = "sparse entries are not supported" if kind == b"S" else f"type {kind!r} is unknown"
-        raise ArchiveError(f"tar entry {show(entry.name)}: {reason}")
+        raise ArchiveError(f"tar entry {show(entry.name)}: type {kind!r} is unknown")
     entry.kind = kind
     entry.size_bytes = size if kind == FILE else 0
-    if kind in (CHAR, BLOCK):
+    if kind in (CHAR, BLOCK) and block[257:262] == _USTAR_MAGIC[:5]:
         entry.major = _number(block[329:337], "major device number")
         entry.minor = _number(block[337:345], "minor device number")
     if not 0 <= entry.uid <= MAX_ID or not 0 <= entry.gid <= MAX_ID:
@@ -128,7 +156,10 @@ def _check_sum(block: bytes, offset: int) -> None:
 def _number(field: bytes, what: str) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
-        return value - (1 << 8 * len(field) - 1) if field[0] & 0x40 else value
+        value -= 1 << 8 * len(field) - 1 if field[0] & 0x40 else 0
+        if not -1 << 63 <= value < 1 << 63:
+            raise ArchiveError(f"tar header: {what} is beyond 64 bits")
+        return value
     text = field.strip(b" \0").partition(b"\0")[0]
     if not text:
         return 0
@@ -146,11 +177,25 @@ def _text(field: bytes) -> bytes:
 
 def _name(block: bytes) -> bytes:
     name = _text(block[:100])
-    if block[257:263] == b"ustar\0":
+    if block[257:263] == _USTAR_MAGIC:
         prefix = _text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
-        if prefix:
-            return prefix + b"/" + name
-    return name
+    elif block[345] and block[257:265] == _GNU_MAGIC:
+        prefix = _misplaced_prefix(block)
+    else:
+        return name
+    return prefix + b"/" + name if prefix else name
+
+
+def _misplaced_prefix(block: bytes) -> bytes:
+    """Return the prefix that Go before 1.8 wrote into a GNU header, whose place there belongs to two times."""
+    try:
+        for field in (block[345:357], block[357:369]):
+            if field[0]:
+                _number(field, "time")
+    except ArchiveError:
+        prefix = _text(block[345:500])
+        return prefix if prefix.isascii() else b""
+    return b""
 
 
 def _extension(source: Source, size: int) -> bytes:
@@ -163,64 +208,26 @@ def _extension(source: Source, size: int) -> bytes:
     return data
 
 
-def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(data):
-        space = data.find(b" ", at, at + 20)
-        length = data[at:space] if space > 0 else b""
-        end = at + int(length) if length.isdigit() else 0
-        if end <= space + 1 or end > len(data) or data[end - 1] != 0x0A:
-            raise ArchiveError(f"pax record at byte {at} of its header is malformed")
-        key, equals, value = data[space + 1 : end - 1].partition(b"=")
-        if not key or not equals:
-            raise ArchiveError(f"pax record at byte {at} of its header is malformed")
-        yield key, value
-        at = end
-
-
-def _apply_pax(entry: Entry, pax: dict[bytes, bytes], size: int) -> int:
-    """Let pax records win over the fields of the header; return the size. An empty value means: as the header says."""
-    for key, value in pax.items():
+def _apply_pax(entry: Entry, records: dict[bytes, bytes], size: int) -> int:
+    """Let pax records win over the fields of the header; return the size."""
+    for key, value in records.items():
         if key.startswith(_XATTR):
             entry.xattrs[key[len(_XATTR) :]] = value
-        elif key.startswith(_SPARSE):
-            raise ArchiveError(f"tar entry {show(entry.name)}: sparse entries are not supported")
         elif not value:
             continue
         elif key == b"path":
-            entry.name = _pax_path(value)
+            entry.name = value
         elif key == b"linkpath":
-            entry.link = _pax_path(value)
+            entry.link = value
         elif key == b"size":
-            size = _pax_integer(key, value)
+            size = pax.integer(key, value)
         elif key == b"uid":
-            entry.uid = _pax_integer(key, value)
+            entry.uid = pax.integer(key, value)
         elif key == b"gid":
-            entry.gid = _pax_integer(key, value)
+            entry.gid = pax.integer(key, value)
         elif key == b"mtime":
-            entry.mtime_ns = _pax_time_ns(value)
+            entry.mtime_ns = pax.time_ns(value)
     return size
-
-
-def _pax_path(value: bytes) -> bytes:
-    if b"\0" in value:
-        raise ArchiveError(f"pax path {show(value)}: has a NUL")
-    return value
-
-
-def _pax_integer(key: bytes, value: bytes) -> int:
-    if not value.isdigit() or len(value) > 19:
-        raise ArchiveError(f"pax record {key.decode()}: {value[:30]!r} is no number")
-    return int(value)
-
-
-def _pax_time_ns(value: bytes) -> int:
-    whole, _, fraction = value.partition(b".")
-    sign = -1 if whole.startswith(b"-") else 1
-    digits = whole.lstrip(b"-") if sign < 0 else whole
-    if not digits.isdigit() or len(digits) > 19 or (fraction and not fraction.isdigit()):
-        raise ArchiveError(f"pax record mtime: {value[:30]!r} is no time")
-    return sign * (int(digits) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0") or b"0"))
 
 
 def show(name: bytes) -> str:

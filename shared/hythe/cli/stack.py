@@ -25,6 +25,13 @@ def up(context: Context) -> int:
 
 def down_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe down`."""
+    parser.add_argument(
+        "--stop-timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="from a container's stop signal to SIGKILL (10)",
+    )
     parser.add_argument("--keep", action="store_true", help="leave containers running; the next `up` adopts them")
 
 
@@ -38,7 +45,7 @@ def down(context: Context) -> int:
         else:
             print(text, flush=True)
 
-    stop(context.settings, keep=context.args.keep, say=say)
+    stop(context.settings, keep=context.args.keep, stop_timeout_s=context.args.stop_timeout, say=say)
     return exits.OK
 
 

@@ -15,13 +15,12 @@ from hythe.errors import HytheError
 from hythe.settings import Settings
 from hythe.stack import leftovers, programs
 
-STOP_TIMEOUT_S = 10.0
 _RUNC_TIMEOUT_S = 10.0
 _LIVING = ("creating", "created", "running", "unknown")
 
 
-def stop_through_services(bus: SyncBus) -> tuple[list[str], list[str]]:
-    """Ask runtime to stop every container: stop signal, 10 s, kill; all at once.
+def stop_through_services(bus: SyncBus, stop_timeout_s: float) -> tuple[list[str], list[str]]:
+    """Ask runtime to stop every container: stop signal, kill after `stop_timeout_s`; all at once.
 
     Returns:
         Names of the containers that are stopped, and a warning for each that could not be.
@@ -33,7 +32,7 @@ def stop_through_services(bus: SyncBus) -> tuple[list[str], list[str]]:
     warnings = [str(text) for text in listed.get("warnings", [])]
     living = [status for item in listed["containers"] if (status := item.get("status")) and _lives(status)]
     operations = [
-        bus.begin(_subject(bus, str(status["namespace"]), "stop"), {"key": status["id"], "timeout_s": STOP_TIMEOUT_S})
+        bus.begin(_subject(bus, str(status["namespace"]), "stop"), {"key": status["id"], "timeout_s": stop_timeout_s})
         for status in living
     ]
     follow_all(operations)
@@ -54,8 +53,8 @@ def _subject(bus: SyncBus, namespace: str, verb: str) -> str:
     return subjects.rpc(namespace, bus.key_name, "runtime", "container", verb)
 
 
-def stop_with_runc(settings: Settings) -> list[str]:
-    """Stop what runs below this stack's runc directory: its own stop signal, 10 s, SIGKILL; return the ids.
+def stop_with_runc(settings: Settings, stop_timeout_s: float) -> list[str]:
+    """Stop what runs below this stack's runc directory: its own stop signal, SIGKILL after `stop_timeout_s`; return the ids.
 
     For when the services are gone. What they know of the containers they will find ended.
     """
@@ -66,7 +65,7 @@ def stop_with_runc(settings: Settings) -> list[str]:
     ids = [item["id"] for item in _list(runc, root) if item.get("status") in ("running", "paused", "created")]
     for container in ids:
         _runc(runc, root, "kill", container, _stop_signal(settings, container))
-    deadline = time.monotonic() + STOP_TIMEOUT_S
+    deadline = time.monotonic() + stop_timeout_s
     while ids and time.monotonic() < deadline:
         if not any(item.get("status") == "running" for item in _list(runc, root)):
             break

@@ -21,11 +21,11 @@ _OWNERSHIP_TIMEOUT_S = 5.0
 Say = Callable[[str], None]
 
 
-def down(settings: Settings, *, keep: bool, say: Say) -> None:
+def down(settings: Settings, *, keep: bool, stop_timeout_s: float, say: Say) -> None:
     """Stop the stack and say what was done; harmless when nothing runs, and after any kind of crash.
 
-    Containers get their stop signal and 10 s before they are killed; those not made with ``--rm`` stay on record, as after
-    a reboot. With `keep` they run on, and the next `hythe up` adopts them.
+    Containers get their stop signal and `stop_timeout_s` before they are killed; those not made with ``--rm`` stay on
+    record, as after a reboot. With `keep` they run on, and the next `hythe up` adopts them.
 
     Raises:
         PermissionDenied: not root.
@@ -36,19 +36,19 @@ def down(settings: Settings, *, keep: bool, say: Say) -> None:
         say(f"nothing to stop: neither {settings.root} nor {settings.state} exists")
         return
     if not keep:
-        _stop_containers(settings, say)
+        _stop_containers(settings, stop_timeout_s, say)
     _stop_processes(settings, say)
     ownership = _take(settings)
     try:
         if not keep:
-            _clear_away(settings, say)
+            _clear_away(settings, stop_timeout_s, say)
         leftovers.clear_state(settings.state, keep_containers=keep)
     finally:
         ownership.release()
     say("containers keep running; the next `hythe up` adopts them" if keep else "the stack is down")
 
 
-def _stop_containers(settings: Settings, say: Say) -> None:
+def _stop_containers(settings: Settings, stop_timeout_s: float, say: Say) -> None:
     try:
         bus = open_bus(settings)
     except HytheError as error:
@@ -56,7 +56,7 @@ def _stop_containers(settings: Settings, say: Say) -> None:
             say(f"the bus does not answer, stopping containers without it: {containers.describe(error)}")
         return
     try:
-        stopped, warnings = containers.stop_through_services(bus)
+        stopped, warnings = containers.stop_through_services(bus, stop_timeout_s)
     except HytheError as error:
         say(f"the services do not answer, stopping containers without them: {containers.describe(error)}")
         return
@@ -110,8 +110,8 @@ def _take(settings: Settings) -> Ownership:
             time.sleep(0.05)
 
 
-def _clear_away(settings: Settings, say: Say) -> None:
-    ids = containers.stop_with_runc(settings)
+def _clear_away(settings: Settings, stop_timeout_s: float, say: Say) -> None:
+    ids = containers.stop_with_runc(settings, stop_timeout_s)
     if ids:
         say(f"stopped {len(ids)} container{'s' if len(ids) > 1 else ''} with runc: {', '.join(i[:12] for i in ids)}")
     killed = containers.kill_leftovers(settings)

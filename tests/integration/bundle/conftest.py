@@ -2,5 +2,6 @@
 
 from tests.fixtures.bundles import blobs, rig
 from tests.fixtures.carried import carried
+from tests.fixtures.targets import target
 
-__all__ = ["blobs", "carried", "rig"]
+__all__ = ["blobs", "carried", "rig", "target"]

@@ -111,12 +111,12 @@ class Watched:
         self._inner = inner
         self.now = self.most = 0
 
-    async def apply(self, *args: object) -> Applied:
+    async def apply(self, *args: object, **options: object) -> Applied:
         """See `Applier.apply`."""
         self.now += 1
         self.most = max(self.most, self.now)
         try:
-            return await self._inner.apply(*args)  # type: ignore[arg-type]
+            return await self._inner.apply(*args, **options)  # type: ignore[arg-type]
         finally:
             self.now -= 1
 

@@ -19,7 +19,7 @@ def run_worker(target: Path, blob: bytes, command: tuple[str, ...] = ()) -> subp
     """Let a worker apply `blob` to `target` and come to its own end, which its parent does not wait for otherwise."""
     target.mkdir()
     command = command or WorkerApplier(target).command
-    numbers = (str(number) for number in (os.getpid(), 1 << 40, 1 << 20, 400, 0))
+    numbers = (str(number) for number in (os.getpid(), 1 << 40, 1 << 20, 400, 0, 0))
     source = target.with_name("blob")
     source.write_bytes(blob)
     with source.open("rb") as stdin:

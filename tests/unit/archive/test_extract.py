@@ -6,6 +6,7 @@ import ctypes
 import io
 import os
 import stat
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -135,6 +136,22 @@ def test_whiteout_names_are_ordinary_names(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("stays")
     extract(tmp_path, archive(file(".wh.x"), file(".wh..wh..opq")))
     assert sorted(p.name for p in tmp_path.iterdir()) == [".wh..wh..opq", ".wh.x", "x"]
+
+
+def test_file_with_holes_is_made_with_its_holes(tmp_path: Path) -> None:
+    """What GNU tar packed with `--sparse` comes out with the same bytes, and takes no room for its holes."""
+    (tmp_path / "from").mkdir()
+    with (tmp_path / "from" / "holes").open("wb") as holes:
+        holes.write(b"begin")
+        holes.seek(32 << 20)
+        holes.write(b"end")
+    command = ["tar", "--sparse", "--format=posix", "-cf", "-", "-C", str(tmp_path / "from"), "holes"]
+    packed = subprocess.run(command, check=True, capture_output=True).stdout
+    (tmp_path / "to").mkdir()
+    extract(tmp_path / "to", packed)
+    made = tmp_path / "to" / "holes"
+    assert made.read_bytes() == (tmp_path / "from" / "holes").read_bytes()
+    assert made.stat().st_blocks * 512 < 1 << 20
 
 
 def test_file_and_link_are_replaced_not_written_through(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from hythe.linux import files
 from hythe_bundle.adapters import merged
+from hythe_bundle.adapters.directories import ROOT
 from hythe_bundle.worker import attributes
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
@@ -19,7 +21,8 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
 
     Without this, a layer that only adds ``/tmp/x`` would take the sticky bit from ``/tmp``, and one that adds a file to a
     private home would open it to all. A directory that nothing below shows, because there is none or because the layer
-    hides it by an opaque mark on a directory above, stays as it is: root's, mode 0755.
+    hides it by an opaque mark on a directory above, stays as it is: root's, mode 0755. In a directory that gets the setgid
+    bit it gets that group, as if it had been made there.
 
     Args:
         layer: directory of the layer.
@@ -31,6 +34,7 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
     """
     if not lower:
         return
+    groups: dict[bytes, int] = {}
     top = os.open(layer, _DIRECTORY | os.O_CLOEXEC)
     try:
         for path in implied:
@@ -42,7 +46,12 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
             try:
                 with merged.open_directory(lower, path) as pattern:
                     if pattern is not None:
-                        attributes.copy(pattern, directory, os.fstat(pattern), attributes.Inherited())
+                        found = os.fstat(pattern)
+                        attributes.copy(pattern, directory, found, attributes.Inherited())
+                        if found.st_mode & stat.S_ISGID:
+                            groups[path] = found.st_gid
+                    elif (parent := path.rpartition(b"/")[0] or ROOT) in groups:
+                        os.fchown(directory, -1, groups[parent])
             finally:
                 os.close(directory)
     finally:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hythe import failpoints
 from hythe.digest import Digest
 from hythe.errors import DataLoss, HytheError, Internal, InvalidArgument, ResourceExhausted, Unimplemented
 from hythe.ports.snapshots import Mount
@@ -17,6 +18,8 @@ from hythe_bundle.applier import Applied, Limits
 from hythe_bundle.worker import report
 
 STEP = "unpack layer"
+END_S = 1.0
+"""How long a worker may take to end once it has said what became of its layer."""
 
 
 class WorkerApplier:
@@ -36,13 +39,20 @@ class WorkerApplier:
         self.command = command or worker_command("hythe_bundle.worker.main")
 
     async def apply(
-        self, name: str, blob: int, mounts: Sequence[Mount], limits: Limits, progress: Callable[[int], None]
+        self,
+        name: str,
+        blob: int,
+        mounts: Sequence[Mount],
+        limits: Limits,
+        progress: Callable[[int], None],
+        *,
+        lowest: bool = False,
     ) -> Applied:
         """See `Applier.apply`."""
-        numbers = (os.getpid(), limits.most_bytes, limits.most_entries, limits.most_ratio, limits.reserve_bytes)
+        numbers = (os.getpid(), limits.most_bytes, limits.most_entries, limits.most_ratio, limits.reserve_bytes, lowest)
         process = await asyncio.create_subprocess_exec(
             *self.command,
-            *map(str, numbers),
+            *(str(int(number)) for number in numbers),
             stdin=blob,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -52,7 +62,9 @@ class WorkerApplier:
         )
         assert process.stdout is not None and process.stderr is not None
         complaint = asyncio.create_task(read_some(process.stderr))
+        last = None
         try:
+            failpoints.reach("bundle.layer.apply")
             last = await _follow(process.stdout, progress)
             if isinstance(last, Applied):
                 return last
@@ -62,7 +74,7 @@ class WorkerApplier:
         finally:
             complaint.cancel()
             if process.returncode is None:
-                await finish(process)
+                await finish(process, END_S if last else 0.0)
 
     def _failure(self, name: str, last: Failed) -> HytheError:
         message = f"{STEP} {name}: {last.text}"

@@ -85,10 +85,18 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-async def finish(process: asyncio.subprocess.Process) -> None:
-    """Make the worker end, which has said its last word or is no longer wanted, and leave no zombie."""
+async def finish(process: asyncio.subprocess.Process, patience_s: float = 0.0) -> None:
+    """Let a worker that has said its last word end within `patience_s`, and make it end otherwise; leave no zombie."""
     try:
-        process.kill()
-    except ProcessLookupError:
+        if patience_s:
+            async with asyncio.timeout(patience_s):
+                await process.wait()
+    except TimeoutError:
         pass
-    await asyncio.shield(process.wait())
+    finally:
+        if process.returncode is None:
+            try:
+                process.kill()
+            except ProcessLookupError:
+                pass
+            await asyncio.shield(process.wait())

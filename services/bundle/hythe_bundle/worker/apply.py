@@ -1,7 +1,7 @@
 """Apply the entries of a layer to the current root: what each means for the directory that overlayfs will stack.
 
-Runs inside a chroot, so absolute links and ``..`` end at that root whatever an archive says. Whiteouts become overlay's
-own marks (character device 0:0, ``trusted.overlay.opaque``), for the layer lies in a directory of its own.
+Runs inside a chroot, so absolute links and ``..`` end at that root whatever an archive says. The layer lies in a
+directory of its own, not in what it changes.
 
 Spec: OCI image-spec, "Image Layer Filesystem Changeset"; where it is silent, containerd's applier is followed.
 """
@@ -17,44 +17,24 @@ import stat
 
 from hythe.archive import tar
 from hythe.archive.failures import ArchiveError, LimitError
-from hythe.archive.stream import Source
-from hythe.archive.tar import Entry, show
-from hythe_bundle.worker.tree import Tree, mark_opaque
+from hythe.archive.tar import show
+from hythe_bundle.worker.files import Files
+from hythe_bundle.worker.layer import Layer
+from hythe_bundle.worker.paths import real
+from hythe_bundle.worker.tree import Tree
+from hythe_bundle.worker.whiteouts import PREFIX, Whiteouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-WHITEOUT_PREFIX = b".wh."
-_META_PREFIX = b".wh..wh."
-_OPAQUE_NAME = b".wh..wh..opq"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ELF_32 = b"\x7fELF\x01"
+    from hythe.archive.stream import Source
+    from hythe.archive.tar import Entry
+    from hythe_bundle.worker.layer import Watch
+
 _HOST_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
+_ENTRIES_BETWEEN_CHECKS = 1024
 _DEVICE_TYPES = {tar.CHAR: stat.S_IFCHR, tar.BLOCK: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
-
-
-class Layer:
-    """What applying a layer found out.
-
-    Attributes:
-        entries: how many entries the archive has.
-        file_bytes: bytes of file data written.
-        implied: directories made because something lies in them although the archive doesn't name them, parents first.
-        opaque: whether the layer hides everything below it. overlayfs has no mark for that: the stack has to end here.
-        elf_32: whether a program or library for a 32-bit processor is among the files.
-        ignored_xattrs: extended attributes that this file system or Hythe doesn't take.
-    """
-
-    __slots__ = ("elf_32", "entries", "file_bytes", "ignored_xattrs", "implied", "opaque")
-
-    def __init__(self) -> None:
-        self.entries = 0
-        self.file_bytes = 0
-        self.implied: list[bytes] = []
-        self.opaque = False
-        self.elf_32 = False
-        self.ignored_xattrs = 0
 
 
 class Applier:
@@ -66,33 +46,45 @@ class Applier:
 
     whiteouts = True
 
-    def __init__(self, source: Source, *, max_entries: int, wrote: Callable[[int, int], None]) -> None:
+    def __init__(self, source: Source, watch: Watch, *, max_entries: int, max_bytes: int, lowest: bool) -> None:
         """Prepare to apply what `source` holds.
 
         Args:
             source: the uncompressed archive.
-            max_entries: most entries allowed.
-            wrote: told (descriptor, bytes) after each write of file data, to start write-back and watch space.
+            watch: told what is written.
+            max_entries: most entries allowed, directories included that only lie on the way to one.
+            max_bytes: most bytes of all files with holes, holes included.
+            lowest: whether nothing lies below.
         """
         self._source = source
+        self._watch = watch
         self._max_entries = max_entries
-        self._wrote = wrote
         self._tree = Tree()
         self.layer = Layer()
+        self._files = Files(source, self._tree, self.layer, watch, max_bytes)
+        self._whiteouts = Whiteouts(self._tree, self.layer, lowest=lowest)
 
     def apply(self, entries: Iterator[Entry]) -> Layer:
         """Apply all `entries` in order, then set the times of directories, which making files in them has moved.
 
         Raises:
             ArchiveError: an entry that cannot mean anything, or tries to use a non-directory as a directory.
-            LimitError: more entries than allowed.
+            LimitError: more entries than allowed, or larger files with holes.
+            ReserveError: see `Watch.check_room`.
             OSError: the kernel refuses, e.g. a full disk.
         """
         layer = self.layer
+        next_check = min(_ENTRIES_BETWEEN_CHECKS, self._max_entries + 1)
         for entry in entries:
             layer.entries += 1
-            if layer.entries > self._max_entries:
-                raise LimitError(f"the layer has more than {self._max_entries} entries")
+            made = layer.entries + self._tree.implied_made
+            if made >= next_check:
+                if made > self._max_entries:
+                    raise LimitError(
+                        f"the layer has more than {self._max_entries} entries, unnamed directories included"
+                    )
+                self._watch.check_room()
+                next_check = min(made + _ENTRIES_BETWEEN_CHECKS, self._max_entries + 1)
             path = clean(entry.name)
             if not path:
                 self._source.skip(entry.size_bytes)  # the root directory belongs to the container, not to a layer
@@ -103,14 +95,15 @@ class Applier:
                 if error.errno in _HOST_ERRORS:
                     raise
                 raise ArchiveError(f"tar entry {show(entry.name)}: {error.strerror}") from error
+        self._whiteouts.finish()
         layer.implied = self._tree.finish()
         return layer
 
     def _apply(self, path: bytes, entry: Entry) -> None:
         parent, _, base = path.rpartition(b"/")
-        if self.whiteouts and base.startswith(WHITEOUT_PREFIX):
+        if self.whiteouts and base.startswith(PREFIX):
             self._source.skip(entry.size_bytes)
-            self._white_out(parent, base)
+            self._whiteouts.mark(parent, base)
             return
         kind = entry.kind
         if kind == tar.FILE:
@@ -120,64 +113,47 @@ class Applier:
             self._directory(path, entry)
             return
         try:
+            self._place(path, entry)
+        except (FileNotFoundError, NotADirectoryError):
+            if kind == tar.LINK:
+                entry.link = self._link_target(entry)
+            self._place(self._tree.with_parents(path), entry)
+
+    def _place(self, path: bytes, entry: Entry) -> None:
+        try:
             self._node(path, entry)
         except FileExistsError:
             self._tree.remove(path)
             self._node(path, entry)
-        except (FileNotFoundError, NotADirectoryError):
-            if kind == tar.LINK:
-                self._check_link_target(entry)
-            path = self._tree.with_parents(path)
-            self._node(path, entry)
-
-    # regular files
 
     def _file(self, path: bytes, entry: Entry) -> None:
         try:
-            fd = os.open(path, _NEW_FILE, entry.mode)
-        except FileExistsError:
-            self._tree.remove(path)
-            fd = os.open(path, _NEW_FILE, entry.mode)
+            fd = self._files.create(path, entry.mode)
         except (FileNotFoundError, NotADirectoryError):
-            path = self._tree.with_parents(path)
-            fd = os.open(path, _NEW_FILE, entry.mode)
+            fd = self._files.create(self._tree.with_parents(path), entry.mode)
         try:
-            if entry.size_bytes:
-                self._write(fd, entry.size_bytes)
+            self._files.write(fd, entry)
             if entry.uid or entry.gid or self._tree.inherits_group:
                 os.fchown(fd, entry.uid, entry.gid)
                 if entry.mode & 0o6000:
                     os.fchmod(fd, entry.mode)
             if entry.xattrs:
                 self._set_xattrs(fd, entry)
+                os.fchmod(fd, entry.mode)  # after an access control list, which has a say in it
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
-
-    def _write(self, fd: int, size: int) -> None:
-        first = True
-        for piece in self._source.pieces(size):
-            if first and piece[:5] == _ELF_32:
-                self.layer.elf_32 = True
-            first = False
-            length = len(piece)
-            while piece:
-                piece = piece[os.write(fd, piece) :]
-            self._wrote(fd, length)
-        self.layer.file_bytes += size
-
-    # everything else
 
     def _directory(self, path: bytes, entry: Entry) -> None:
         path, fresh = self._tree.named(path, entry.mode)
         if not fresh or entry.uid or entry.gid or self._tree.inherits_group:
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
-        if not fresh or entry.mode & 0o7000 or self._tree.inherits_group:
+        if entry.xattrs:
+            self._set_xattrs(path, entry)
+        if not fresh or entry.mode & 0o7000 or entry.xattrs or self._tree.inherits_group:
             os.chmod(path, entry.mode)
         if entry.mode & 0o2000:
             self._tree.inherits_group = True
-        if entry.xattrs:
-            self._set_xattrs(path, entry)
         self._tree.date(path, entry.mtime_ns)
 
     def _node(self, path: bytes, entry: Entry) -> None:
@@ -198,34 +174,16 @@ class Applier:
             os.chmod(path, entry.mode)
         os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
-    def _check_link_target(self, entry: Entry) -> None:
+    def _link_target(self, entry: Entry) -> bytes:
+        """Return the path of a hard link's target with its parent's links resolved, as far as they are there."""
+        target = real(clean(entry.link))
         try:
-            os.lstat(entry.link)
+            os.lstat(target)
         except OSError as error:
             raise ArchiveError(
                 f"tar entry {show(entry.name)}: hard link to {show(entry.link)}, which is not in this layer"
             ) from error
-
-    def _white_out(self, parent: bytes, base: bytes) -> None:
-        """Turn one whiteout into overlay's mark. What this very layer holds under the name stays: only lower layers lose it."""
-        if base == _OPAQUE_NAME:
-            real = self._tree.implied(parent) if parent else b""
-            if real:
-                mark_opaque(real)
-            else:
-                self.layer.opaque = True
-            return
-        name = base[len(WHITEOUT_PREFIX) :]
-        if base.startswith(_META_PREFIX) or name in (b"", b".", b".."):
-            raise ArchiveError(f"tar entry {show(base)}: not a valid whiteout name")
-        path = parent + b"/" + name if parent else name
-        try:
-            os.mknod(path, stat.S_IFCHR, 0)
-        except FileExistsError:
-            if stat.S_ISDIR(os.lstat(path).st_mode):
-                mark_opaque(path)
-        except (FileNotFoundError, NotADirectoryError):
-            os.mknod(self._tree.with_parents(path), stat.S_IFCHR, 0)
+        return target
 
     def _set_xattrs(self, target: int | bytes, entry: Entry) -> None:
         """Set an entry's extended attributes, but for ``trusted.*``: those are overlay's own, and an image may not forge them."""

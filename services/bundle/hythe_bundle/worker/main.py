@@ -52,16 +52,17 @@ def main(arguments: list[str], make: type[Applier] = Applier) -> int:
     """Apply the layer and return the exit code: 0 when the last line says ``done``, 1 when it says ``failed``.
 
     Args:
-        arguments: parent's pid, most uncompressed bytes, most entries, greatest ratio, bytes of free space to leave.
+        arguments: parent's pid, most uncompressed bytes, most entries, greatest ratio, bytes of free space to leave,
+            1 for a layer that nothing lies below.
         make: what applies the entries.
     """
-    parent, max_bytes, max_entries, max_ratio, reserve = (int(argument) for argument in arguments)
+    parent, max_bytes, max_entries, max_ratio, reserve, lowest = (int(argument) for argument in arguments)
     try:
         blob, digest = Blob(0), hashlib.sha256()
         sandbox.enter(parent)
         watch = _Watch(blob, reserve)
-        source = Source(ahead(hashed(blob.chunks(max_bytes=max_bytes, max_ratio=max_ratio), digest)))
-        applier = make(source, max_entries=max_entries, wrote=watch.wrote)
+        source = Source(ahead(hashed(ahead(blob.chunks(max_bytes=max_bytes, max_ratio=max_ratio), depth=2), digest)))
+        applier = make(source, watch, max_entries=max_entries, max_bytes=max_bytes, lowest=bool(lowest))
         layer = applier.apply(tar.entries(source))
         lines = report.implied(layer.implied) + report.done(
             digest.hexdigest(),
@@ -98,10 +99,14 @@ class _Watch:
             return
         self._pending = 0
         sandbox.start_write_back(fd)
-        free = os.fstatvfs(fd)
+        self.check_room()
+        _write(report.progress(self._blob.taken))
+
+    def check_room(self) -> None:
+        """Return if as much stays free as is to stay free, or raise ReserveError."""
+        free = os.statvfs("/")
         if free.f_bavail * free.f_frsize < self._reserve:
             raise ReserveError(f"less than {self._reserve} bytes would stay free")
-        _write(report.progress(self._blob.taken))
 
 
 def _write(lines: bytes) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from hythe.archive.tar import Entry
-    from hythe_bundle.worker.apply import Layer
+    from hythe_bundle.worker.layer import Layer
 
 
 class Plain(Applier):

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import stat
 
-from hythe.archive.failures import ArchiveError
+from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.tar import show
+from hythe_bundle.worker.paths import Place, real
 
 OPAQUE_XATTR = b"trusted.overlay.opaque"
 IMPLIED_MODE = 0o755
+MAX_IMPLIED_BYTES = 16 << 20
+"""So that the list of them is short for whoever gets it; honest layers have some kilobytes."""
 
 
 class Tree:
@@ -20,10 +23,13 @@ class Tree:
 
     Attributes:
         inherits_group: whether a directory with the setgid bit was made, so that what is made may get another group.
+        implied_made: how many directories were made that no entry names.
     """
 
     def __init__(self) -> None:
         self.inherits_group = False
+        self.implied_made = 0
+        self._implied_bytes = 0
         self._times: dict[bytes, int] = {}
         self._implied: set[bytes] = set()
 
@@ -32,48 +38,55 @@ class Tree:
 
         A directory that is there stays; anything else gives way to it.
         """
-        fresh = True
         try:
-            os.mkdir(path, mode)
-        except FileExistsError:
-            fresh = self._make_over(path, mode)
+            fresh = self._make(path, mode)
         except (FileNotFoundError, NotADirectoryError):
             path = self.with_parents(path)
-            os.mkdir(path, mode)
+            fresh = self._make(path, mode)
         if self._implied:
-            self._implied.discard(path if fresh else _real(path))
+            self._implied.discard(path if fresh else real(path))
         return path, fresh
 
     def implied(self, path: bytes) -> bytes:
         """Make directory `path` and those above it where missing; return its path with links resolved.
 
         Raises:
-            ArchiveError: something else is there.
+            ArchiveError: something else is there, or `Place` refuses the path.
+            LimitError: all directories that were made so have paths of more than 16 MiB.
         """
-        real = _resolved(path).lstrip(b"/")
-        made = b""
-        for part in real.split(b"/") if real else ():
-            made = made + b"/" + part if made else part
-            try:
-                os.mkdir(made, IMPLIED_MODE)
-                self._implied.add(made)
-            except FileExistsError:
-                found = os.lstat(made)
-                if stat.S_ISDIR(found.st_mode):
-                    continue
-                if not is_whiteout(found):
-                    raise ArchiveError(f"tar entry below {show(path)}: {show(made)} is not a directory") from None
-                self._make_over(made, IMPLIED_MODE)  # removed and made anew: nothing below is its pattern
-            if self.inherits_group:
-                os.chown(made, 0, 0, follow_symlinks=False)
-                os.chmod(made, IMPLIED_MODE)
-        return real
+        with Place(path) as place:
+            while place.missing:
+                name = place.missing.pop(0)
+                try:
+                    made = place.make(name, IMPLIED_MODE)
+                    self._implied.add(made)
+                except FileExistsError:
+                    made = self._make_over_mark(place, name, path)
+                self.implied_made += 1
+                self._implied_bytes += len(made)
+                if self._implied_bytes > MAX_IMPLIED_BYTES:
+                    raise LimitError(
+                        f"paths of directories that the layer doesn't name have over {MAX_IMPLIED_BYTES} bytes"
+                    )
+                if self.inherits_group:
+                    os.chmod(made, IMPLIED_MODE)
+            return place.path()
+
+    def _make_over_mark(self, place: Place, name: bytes, path: bytes) -> bytes:
+        """Make a directory where a whiteout is; what is below is no pattern for one that was removed and made anew."""
+        if not is_whiteout(os.lstat(name, dir_fd=place.fd)):
+            there = b"/".join([*place.found, name])
+            raise ArchiveError(f"tar entry below {show(path)}: {show(there)} is not a directory")
+        os.unlink(name, dir_fd=place.fd)
+        made = place.make(name, IMPLIED_MODE)
+        mark_opaque(made)
+        return made
 
     def with_parents(self, path: bytes) -> bytes:
         """Make the directories above `path` that are missing; return `path` with its parent's links resolved."""
         parent, _, base = path.rpartition(b"/")
-        real = self.implied(parent) if parent else b""
-        return real + b"/" + base if real else base
+        found_at = self.implied(parent) if parent else b""
+        return found_at + b"/" + base if found_at else base
 
     def date(self, path: bytes, mtime_ns: int) -> None:
         """Note the time that a directory shall have in the end."""
@@ -93,7 +106,6 @@ class Tree:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return
-        below = path + b"/"
         doomed = [path]
         for directory in doomed:
             with os.scandir(directory) as items:
@@ -104,9 +116,15 @@ class Tree:
                         os.unlink(item.path)
         for directory in reversed(doomed):
             os.rmdir(directory)
-        for known in [known for known in self._times if known == path or known.startswith(below)]:
-            del self._times[known]
-        self._implied = {known for known in self._implied if known != path and not known.startswith(below)}
+            self._times.pop(directory, None)
+            self._implied.discard(directory)
+
+    def _make(self, path: bytes, mode: int) -> bool:
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            return self._make_over(path, mode)
+        return True
 
     def _make_over(self, path: bytes, mode: int) -> bool:
         """Make a directory where something is; return whether it is new. One that replaces a whiteout hides what is below."""
@@ -128,16 +146,3 @@ def mark_opaque(path: bytes) -> None:
 def is_whiteout(found: os.stat_result) -> bool:
     """Tell whether this is overlayfs's mark for: nothing is here, whatever lies below."""
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-
-
-def _real(path: bytes) -> bytes:
-    """Return `path` with its parent's links resolved; its own last part may be a link and stays."""
-    parent, _, base = path.rpartition(b"/")
-    return (_resolved(parent) + b"/" + base).lstrip(b"/")
-
-
-def _resolved(path: bytes) -> bytes:
-    try:
-        return os.path.realpath(b"/" + path)
-    except RecursionError:
-        raise ArchiveError(f"tar entry below {show(path)}: too many symbolic links") from None

@@ -10,6 +10,7 @@ from hythe import failpoints, threads
 from hythe.linux.deep_paths import DIRECTORY, names_in, open_directory
 from hythe_bundle.adapters import merged
 from hythe_bundle.worker.copying import Copy, Manner
+from hythe_bundle.worker.marks import OPAQUE_XATTR, is_whiteout
 
 
 class _InThread(Manner):
@@ -95,7 +96,7 @@ class _Merge:
         """Merge one directory of the layer; return the directories in it that only what lies below has."""
         before = os.fstat(target)
         if merged.is_opaque(target):
-            os.removexattr(target, merged.OPAQUE_XATTR)
+            os.removexattr(target, OPAQUE_XATTR)
             source = -1
         own = self._own(path, source, target)
         only_below: list[bytes] = []
@@ -111,7 +112,7 @@ class _Merge:
         for name in names_in(target):
             own.add(name)
             found = os.stat(name, dir_fd=target, follow_symlinks=False)
-            if merged.is_whiteout(found):
+            if is_whiteout(found):
                 os.unlink(name, dir_fd=target)
             elif stat.S_ISDIR(found.st_mode):
                 below = path + b"/" + name if path else name

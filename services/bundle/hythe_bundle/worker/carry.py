@@ -20,7 +20,7 @@ from hythe.linux import mounting
 from hythe.linux.deep_paths import DIRECTORY
 from hythe_bundle.worker import attributes, report
 from hythe_bundle.worker.copying import Copy, Manner
-from hythe_bundle.worker.layer_names import check_name
+from hythe_bundle.worker.marks import check_name
 from hythe_bundle.worker.output import Output
 from hythe_bundle.worker.watch import Progress, Watch
 

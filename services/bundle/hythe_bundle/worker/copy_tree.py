@@ -7,7 +7,6 @@ the way leads where it leads in a container. From there on nothing is opened thr
 from __future__ import annotations
 
 import os
-import stat
 
 from hythe.archive import sandbox
 from hythe.archive.ending import end_with
@@ -15,6 +14,7 @@ from hythe.archive.failures import ReserveError
 from hythe.linux import mounting
 from hythe_bundle.worker import report
 from hythe_bundle.worker.copying import Copy, Manner
+from hythe_bundle.worker.marks import is_whiteout
 from hythe_bundle.worker.watch import Watch
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ class Filling(Manner):
 
     def wants(self, found: os.stat_result) -> bool:
         """See `Manner.wants`: overlayfs's mark for "nothing is here" is nothing."""
-        return not (stat.S_ISCHR(found.st_mode) and found.st_rdev == 0)
+        return not is_whiteout(found)
 
     def wrote(self, fd: int, size: int) -> None:
         """See `Manner.wrote`."""

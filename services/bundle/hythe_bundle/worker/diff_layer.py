@@ -12,7 +12,7 @@ from hythe.archive.tar import MAX_PATH_BYTES, Entry, show
 from hythe.archive.writer import END_MARK, header, padding
 from hythe_bundle.worker.diff_tree import READ_BYTES, Root, read_up_to
 from hythe_bundle.worker.diff_walk import DELETED, OPAQUE, SAME, Event
-from hythe_bundle.worker.layer_names import OPAQUE_NAME, WHITEOUT_PREFIX, check_name
+from hythe_bundle.worker.marks import OPAQUE_NAME, WHITEOUT_PREFIX, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

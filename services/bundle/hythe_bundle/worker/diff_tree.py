@@ -11,6 +11,7 @@ import stat
 from hythe.archive.failures import LimitError
 from hythe.archive.tar import MAX_PATH_BYTES, show
 from hythe.linux.files import open_beneath
+from hythe_bundle.worker.marks import is_whiteout
 
 READ_BYTES = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -142,11 +143,6 @@ class Directory:
             if error.errno in (errno.EOPNOTSUPP, errno.ENODATA, errno.ENOENT):
                 return None
             raise
-
-
-def is_whiteout(found: os.stat_result) -> bool:
-    """Tell whether this is overlayfs's mark for: nothing is here, whatever lies below."""
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
 def _is_kept(key: str) -> bool:

@@ -29,8 +29,19 @@ class Watch:
         if self._pending < WRITE_BACK_BYTES:
             return
         self._pending = 0
+        self.act(fd)
+
+    def act(self, fd: int) -> None:
+        """Do what is due after 8 MiB."""
         sandbox.start_write_back(fd)
-        free = os.fstatvfs(fd)
+        self.check(os.fstatvfs(fd))
+
+    def check(self, free: os.statvfs_result) -> None:
+        """Return if as much is free as is to stay free.
+
+        Raises:
+            ReserveError: it is less.
+        """
         if self._reserve_bytes and free.f_bavail * free.f_frsize < self._reserve_bytes:
             raise ReserveError(f"less than {self._reserve_bytes} bytes would stay free")
 

@@ -22,6 +22,7 @@ from hythe_bundle.bundle import Bundles
 from hythe_bundle.carried import Files, Source
 from hythe_bundle.carrying import Carrier, Compression, Packing, Result, Sight
 from hythe_bundle.directories import Progress
+from hythe_bundle.known_bundles import record_of
 from hythe_bundle.ledger import Ground
 from hythe_bundle.making import Making
 from hythe_bundle.storing import Additions, Store, additions
@@ -167,11 +168,7 @@ class Packer:
         config = await asyncio.to_thread(self._disk.read_config, directory)
         if found.config.root.startswith("/") or found.root != f"{found.directory}/{carried.ROOTFS}":
             config = carried.text_of(carried.portable(found.config.value, self._own_root)[0])
-        record = b""
-        if carried.RECORD in await asyncio.to_thread(self._ground.names, directory):
-            record = await asyncio.to_thread(
-                self._ground.read_file, directory, carried.RECORD, carried.MAX_RECORD_BYTES
-            )
+        if record := await record_of(self._ground, directory):
             carried.read_record(record, f"{directory}/{carried.RECORD}")
         return _Subject(Files(config, record), Sight(directory, directory=found.root))
 

@@ -39,6 +39,7 @@ from hythe_bundle.directories import Directories
 from hythe_bundle.figures import PrometheusFigures
 from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
+from hythe_bundle.known_bundles import KnownBundles
 from hythe_bundle.making import Making
 from hythe_bundle.packing import Packer
 from hythe_bundle.snapshot_handlers import SnapshotHandlers
@@ -121,15 +122,14 @@ async def _carried_bundles(
             snapshots,
             unpacker,
             blobs,
-            bundles,
             descriptions,
             making,
-            ledger,
             ground,
             carrier,
             disk,
             platform,
             ground.own_root,
         ),
+        KnownBundles(bundles, making, ledger, ground, disk),
         Packer(snapshots, bundles, making, ground, carrier, store, disk, ground.own_root),
     )

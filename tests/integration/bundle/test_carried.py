@@ -472,19 +472,19 @@ async def test_only_what_hythe_made_is_removed(carried: CarriedRig, image: Image
     wanted = carried.from_directory(made)
     await carried.bundles.prepare(wanted, carried.reports.append)
     with pytest.raises(FailedPrecondition, match="is made from it"):
-        await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(made))
     await carried.bundles.release("default", wanted.id)
     (made / "mounted").mkdir()
     with (
         mounted((Mount("tmpfs", "tmpfs", "", ("rw",)),), made / "mounted"),
         pytest.raises(FailedPrecondition, match="mounted"),
     ):
-        await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(made))
     with pytest.raises(NotFound):
-        await carried.directories.remove("other", str(carried.ground / "nothing"))
+        await carried.known.remove("other", str(carried.ground / "nothing"))
     with pytest.raises(FailedPrecondition, match="did not make it"):
-        await carried.directories.remove("default", str(others))
-    await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(others))
+    await carried.known.remove("default", str(made))
     assert list(carried.ground.iterdir()) == [others] and carried.left() == []
 
 
@@ -492,14 +492,14 @@ async def test_directory_in_place_of_the_one_that_was_made_is_not_removed(carrie
     """A directory that somebody put where Hythe's was is not Hythe's."""
     made = await carried.create(image, "made")
     made.rename(carried.ground / "moved")
-    (listed,) = await carried.directories.list("default")
+    (listed,) = await carried.known.list("default")
     assert listed.missing
     made.mkdir()
     with pytest.raises(FailedPrecondition, match="another directory"):
-        await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(made))
     made.rmdir()
-    await carried.directories.remove("default", str(made))
-    assert await carried.directories.list("default") == []
+    await carried.known.remove("default", str(made))
+    assert await carried.known.list("default") == []
 
 
 async def test_list_shows_bundles_of_containers_and_created_ones(carried: CarriedRig, image: Image) -> None:
@@ -507,11 +507,11 @@ async def test_list_shows_bundles_of_containers_and_created_ones(carried: Carrie
     made = await carried.create(image, "made")
     wanted = carried.from_directory(made)
     await carried.bundles.prepare(wanted, carried.reports.append)
-    rows = {row.kind: row for row in await carried.directories.list("default")}
+    rows = {row.kind: row for row in await carried.known.list("default")}
     assert rows["created"].path == str(made) and rows["created"].containers == (wanted.id[:12],)
     assert rows["created"].image == ORIGIN.reference and Digest(rows["created"].digest.removeprefix("sha256:"))
     assert rows["container"].image == f"bundle:{made}"
-    assert await carried.directories.list("other") == []
-    shown = await carried.directories.inspect("default", wanted.id, "")
+    assert await carried.known.list("other") == []
+    shown = await carried.known.inspect("default", wanted.id, "")
     assert shown.kind == "container" and shown.root == str(made / "rootfs") and shown.mounts == ()
-    assert (await carried.directories.inspect("default", "", str(made))).kind == "created"
+    assert (await carried.known.inspect("default", "", str(made))).kind == "created"

@@ -238,6 +238,13 @@ def record_in(labels: Mapping[str, str]) -> dict[str, Any] | None:
     return record
 
 
+def config_in(labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the config of the container whose snapshot has these labels; None if it is no container's."""
+    text = labels.get(BUNDLE_PREFIX + CONFIG)
+    config: dict[str, Any] | None = None if text is None else json.loads(text)
+    return config
+
+
 def _texts(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the files that a snapshot's labels hold; none if it is no container's."""
     return {name.removeprefix(BUNDLE_PREFIX): text for name, text in labels.items() if name.startswith(BUNDLE_PREFIX)}

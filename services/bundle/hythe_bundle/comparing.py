@@ -10,7 +10,8 @@ from hythe import tracing
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.oci import Descriptor
 from hythe.ports.snapshots import Snapshot, Snapshotter
-from hythe_bundle.bundle import record_in
+from hythe_bundle import id_maps
+from hythe_bundle.bundle import config_in, record_in
 from hythe_bundle.differ import SHRANK, Change, Comparison, Differ, LayerForm, WrittenLayer
 from hythe_bundle.slots import Slots
 from hythe_bundle.storing import Additions, Store
@@ -57,7 +58,11 @@ class Comparer:
         snapshot = await self._snapshots.stat(name)
         record = record_in(snapshot.labels)
         if record is not None and record["namespace"] != namespace:
-            raise NotFound(f"find snapshot {name}: there is none", details={"kind": "snapshot"})
+            raise NotFound(
+                f"find snapshot {name}: there is none in namespace {namespace}",
+                next_step="-n NAMESPACE chooses the namespace of a container",
+                details={"kind": "snapshot"},
+            )
         if record is not None and not record.get("image"):
             raise FailedPrecondition(
                 f"read the file system of container {name[:12]}: it runs a bundle's directory, and its files lie there"
@@ -136,5 +141,6 @@ class Comparer:
             base=await self._snapshots.look(base_name) if base_name != NOTHING else (),
             new=await self._snapshots.look(name),
             changes=await self._snapshots.changes_in(name) if base_name == snapshot.parent else None,
+            changes_options=id_maps.options_back(config_in(snapshot.labels) or {}),
             skip_runtime_made=record_in(snapshot.labels) is not None,
         )

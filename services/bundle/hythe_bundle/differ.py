@@ -35,6 +35,7 @@ class Comparison:
         base: mounts of the older one; none for nothing at all.
         new: mounts of the newer one; not used where there are `changes`.
         changes: directory that has, in overlayfs's form, only what the newer one changes.
+        changes_options: mount options that show the owners in it as they are in the newer one.
         skip_runtime_made: pass over the empty files and directories that a runtime mounts its own things on.
     """
 
@@ -42,6 +43,7 @@ class Comparison:
     base: tuple[Mount, ...]
     new: tuple[Mount, ...]
     changes: Path | None = None
+    changes_options: tuple[str, ...] = ()
     skip_runtime_made: bool = False
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hythe import failpoints, threads, tracing
 from hythe.clock import now_rfc3339
@@ -15,7 +16,7 @@ from hythe.errors import InvalidArgument, NotFound
 from hythe.identifiers import new_id
 from hythe.oci import Manifest, Platform, parse_document
 from hythe.ports.snapshots import Snapshotter
-from hythe_bundle import carried, command, foreign
+from hythe_bundle import carried, command, foreign, id_maps
 from hythe_bundle.carried import Files, Source
 from hythe_bundle.carrying import Carrier, Sight
 from hythe_bundle.content import Blobs, Origin, Report
@@ -95,12 +96,14 @@ class Directories:
             record = carried.make_record(source, config, signal, now_rfc3339(), digests)
             files = Files(carried.text_of(carried.with_stop_signal(config, signal)), record)
             await threads.run(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
+            await self._let_users_pass(partial, config)
             failpoints.reach("bundle.directory.begun")
             file_bytes = 0
             if unpacked.chain_id:
                 progress(0, 0)
                 with tracing.span("copy root file system"):
-                    sight = Sight(directory, await self._snapshots.look(unpacked.chain_id))
+                    seen = id_maps.with_id_maps(await self._snapshots.look(unpacked.chain_id), config)
+                    sight = Sight(directory, seen)
                     result = await self._carrier.copy(
                         sight, Path(partial, carried.ROOTFS), lambda done: progress(done, 0)
                     )
@@ -179,8 +182,14 @@ class Directories:
             ) from error
         if found.root != f"{found.directory}/{carried.ROOTFS}":
             raise InvalidArgument(f"unpack bundle {name}: its config.json names another root file system than its own")
+        await self._let_users_pass(partial, found.config.value)
         created = await self._making.finish_directory(partial, directory, namespace, source or recorded)
         return Made(created, found.config.args, file_bytes)
+
+    async def _let_users_pass(self, partial: str, config: Mapping[str, Any]) -> None:
+        """Let a container whose root is a user of the host reach its root file system, whose files that user has."""
+        if id_maps.has_own_users(config):
+            await asyncio.to_thread(self._ground.let_pass, partial)
 
 
 def _stays_here(directory: str, targets: Sequence[str]) -> InvalidArgument:

@@ -78,6 +78,13 @@ class Ground(Protocol):
             ResourceExhausted, HytheError: the disk refuses.
         """
 
+    def let_pass(self, partial: str) -> None:
+        """Let all users of the host pass through the directory `partial`, to what they know the name of.
+
+        Raises:
+            HytheError: the disk refuses.
+        """
+
     def write(self, partial: str, files: Mapping[str, bytes]) -> None:
         """Write small files into a directory that is being made."""
 

@@ -17,7 +17,7 @@ from hythe.oci.fields import load_object
 from hythe.oci.media_types import OCI_MANIFEST
 from hythe.ports.snapshots import Snapshotter
 from hythe.reference import parse_reference
-from hythe_bundle import carried, foreign
+from hythe_bundle import carried, foreign, id_maps
 from hythe_bundle.bundle import Bundles
 from hythe_bundle.carried import Files, Source
 from hythe_bundle.carrying import Carrier, Compression, Packing, Result, Sight
@@ -97,8 +97,8 @@ class Packer:
 
         Raises:
             NotFound, InvalidArgument: there is no such bundle, or it could not be run.
-            FailedPrecondition: something is mounted in the directory, or a container is run from a directory of others, or it
-                was removed meanwhile.
+            FailedPrecondition: something is mounted in the directory, or a container is run from a directory of others, or has
+                users of its own, or it was removed meanwhile.
             HytheError: see `Carrier.pack`.
         """
         subject = await self._subject(namespace, container_id, directory)
@@ -181,6 +181,11 @@ class Packer:
                 next_step=f"`hythe bundle pack {directory}`",
             )
         value = load_object(kept.config.encode(), foreign.CONFIG).value
+        if id_maps.has_own_users(value):
+            raise FailedPrecondition(
+                f"pack container {container_id[:12]}: its users are its own, and its files have two sorts of owners",
+                next_step="`hythe commit` it, and `hythe bundle create --uidmap …` a bundle of that image",
+            )
         config, left_out = carried.portable(value, self._own_root)
         image = record["image"]
         source = Source(image["reference"], image["digest"])

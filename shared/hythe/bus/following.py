@@ -117,6 +117,7 @@ class Operation(Generic[ProgressT, ReplyT]):
                 service=service_of(subject),
                 host=host_of(subject),
                 outcome="unknown",
+                next_step="look whether it took effect; if not, try again",
             ) from error
         except (Unavailable, DeadlineExceeded) as error:
             error.outcome = "unknown"  # of the operation, whatever became of the question

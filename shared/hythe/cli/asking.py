@@ -1,16 +1,15 @@
-"""What commands have in common that ask for several things, for long work, or whether the user means it."""
+"""What commands have in common that ask for lists, for long work, or whether the user means it."""
 
 from __future__ import annotations
 
 import sys
 
 from hythe import subjects
-from hythe.cli import exits, output
-from hythe.errors import FailedPrecondition, HytheError
+from hythe.errors import FailedPrecondition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from hythe.cli.context import Context
@@ -52,33 +51,6 @@ def with_progress(context: Context, subject: str, body: dict[str, Any], cancelle
         if cancelled:
             print(f"cancelled; {cancelled}", file=sys.stderr)
         raise
-
-
-def each(names: Iterable[str], act: Callable[[str], None]) -> int:
-    """Do one thing to each of `names`, show each error where it happens, and return the exit code of the last."""
-    from hythe.cli.failure import render
-
-    code = exits.OK
-    for name in names:
-        try:
-            act(name)
-        except HytheError as error:
-            code = exits.code_of(error)
-            print(render(error, 0.0, ""), file=sys.stderr)
-    return code
-
-
-def tried(names: Iterable[str], act: Callable[[str], None]) -> HytheError | None:
-    """Do one thing to each of `names`, and return the first error, for the caller to raise; the others are shown."""
-    first: HytheError | None = None
-    for name in names:
-        try:
-            act(name)
-        except HytheError as error:
-            if first is not None:
-                print(f"error: {output.visible(error.message)}", file=sys.stderr)
-            first = first or error
-    return first
 
 
 def agreed(kind: str, what: str) -> bool:

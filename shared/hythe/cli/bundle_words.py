@@ -50,7 +50,7 @@ def operate(context: Context, verb: str, body: dict[str, Any], host: str = "") -
 
     When this command is interrupted, the service ends the work and takes away what it made.
     """
-    return asking.with_progress(context, subject(context, verb, host), body, "nothing unfinished was left")
+    return asking.with_progress(context, subject(context, verb, host), body, "what is unfinished is taken away")
 
 
 def container_of(context: Context, key: str) -> tuple[str, str]:

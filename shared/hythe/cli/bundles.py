@@ -7,6 +7,7 @@ import time
 
 from hythe.cli import asking, exits, output
 from hythe.cli.bundle_words import absolute, ask, container_of, is_directory, long_arguments, operate, subject
+from hythe.cli.each import for_each
 from hythe.cli.subcommands import Command
 from hythe.errors import NotFound
 
@@ -49,9 +50,10 @@ def create_arguments(parser: ArgumentParser) -> None:
     long_arguments(parser)
     parser.add_argument("image", metavar="IMAGE", help="reference of the image")
     parser.add_argument("directory", metavar="DIR", help="a directory that isn't there, or an empty one")
-    parser.add_argument(
+    command = parser.add_argument(
         "command", metavar="COMMAND", nargs="...", help="command and arguments, in place of the image's"
     )
+    command.required = False  # none is enough for "...", which argparse does not see
 
 
 def create(context: Context) -> int:
@@ -162,4 +164,5 @@ def rm(context: Context) -> int:
         context.follow(subject(context, "remove"), {"directory": absolute(text)})
         print(output.visible(text))
 
-    return asking.each(context.args.directories, remove)
+    for_each(context.args.directories, remove)
+    return exits.OK

@@ -6,7 +6,8 @@ import json
 import sys
 import time
 
-from hythe.cli import asking, exits, output
+from hythe.cli import exits, output
+from hythe.cli.each import for_each
 from hythe.errors import FailedPrecondition
 
 TYPE_CHECKING = False
@@ -158,14 +159,13 @@ def _operate(context: Context, verb: str, body: dict[str, Any]) -> dict[str, Any
 
 
 def _each(context: Context, act: Callable[[str], dict[str, Any]]) -> int:
-    """Do one thing to each container named; all are tried, then the first error is raised."""
+    """Do one thing to each container named; all are tried."""
 
-    def one(key: str) -> None:
+    def act_and_tell(key: str) -> None:
         _warn(act(key))
         print(key)
 
-    if first := asking.tried(context.args.containers, one):
-        raise first
+    for_each(context.args.containers, act_and_tell)
     return exits.OK
 
 

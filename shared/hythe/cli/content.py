@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hythe.cli import asking, exits, output
+from hythe.cli import exits, output
 from hythe.cli.content_words import ask, find_digest, pages, parse_label
+from hythe.cli.each import for_each
 from hythe.cli.subcommands import Command
 
 TYPE_CHECKING = False
@@ -147,7 +148,8 @@ def rm(context: Context) -> int:
         ask(context, "content", "remove", digest=str(digest))
         print(digest)
 
-    return asking.each(context.args.digests, remove)
+    for_each(context.args.digests, remove)
+    return exits.OK
 
 
 def _labels(row: dict[str, Any]) -> str:

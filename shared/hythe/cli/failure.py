@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hythe.cli.output import visible
-from hythe.errors import HytheError, InvalidArgument
+from hythe.errors import HytheError, InvalidArgument, NotFound
 
 _SHORT = 12
 
@@ -34,4 +34,6 @@ def _next_step(error: HytheError, trace_id: str) -> str:
     """Return what to do about an error that doesn't say so itself."""
     if isinstance(error, InvalidArgument):
         return "correct the value and try again; `hythe COMMAND --help` and `hythe config` say what is allowed"
+    if isinstance(error, NotFound):
+        return "correct the name and try again"
     return "the trace shows each step" if trace_id else "`hythe doctor` looks for what is wrong"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hythe.cli import asking, exits, output
+from hythe.cli import exits, output
+from hythe.cli.each import for_each
 from hythe.cli.image_words import DANGLING, familiar
 from hythe.errors import NotFound
 
@@ -42,7 +43,7 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 
 def rm(context: Context) -> int:
-    """Remove images, each that can be; then the first error is raised."""
+    """Remove images, each even if one before could not be."""
     subject = context.subject("distribution", "image", "remove")
 
     def remove(image: str) -> None:
@@ -55,8 +56,7 @@ def rm(context: Context) -> int:
         else:
             _show(context, answer)
 
-    if first := asking.tried(context.args.images, remove):
-        raise first
+    for_each(context.args.images, remove)
     return exits.OK
 
 

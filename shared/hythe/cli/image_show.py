@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from hythe.cli import asking, exits, output
+from hythe.cli import exits, output
+from hythe.cli.each import tried
 from hythe.cli.image_words import DANGLING, short_id, split_name
 from hythe.cli.templates import FreeMap, show, show_objects
 
@@ -60,7 +61,7 @@ def inspect(context: Context) -> int:
         body = {"image": image, "platform": args.platform}
         found.append(docker_object(context.bus.call(context.subject("distribution", "image", "inspect"), body)))
 
-    first = asking.tried(args.images, show)
+    first = tried(args.images, show)
     if context.as_json:
         for one in found:
             output.json_line(one)

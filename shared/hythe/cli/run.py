@@ -8,6 +8,7 @@ import sys
 
 from hythe.cli import exits, output
 from hythe.cli.container_flags import container_arguments, spec_of
+from hythe.cli.missing_flags import missing_arguments
 from hythe.cli.signals import Signals
 from hythe.client.attachment import Attachment
 from hythe.client.io_channel import IoChannel
@@ -32,9 +33,10 @@ def run_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe run`."""
     parser.usage = f"{parser.prog} [flags] IMAGE [COMMAND ...]"
     parser.add_argument("image", metavar="IMAGE", help="reference of the image")
-    parser.add_argument(
+    command = parser.add_argument(
         "command", metavar="COMMAND", nargs="...", help="command and its arguments, in place of the image's"
     )
+    command.required = False  # none is enough for "...", which argparse does not see
     add = parser.add_argument_group("this run").add_argument
     add("--rm", action="store_true", help="remove the container and all it has when it ends")
     add("--name", default="", help="name of the container; the first 12 digits of its id by default")
@@ -44,6 +46,7 @@ def run_arguments(parser: ArgumentParser) -> None:
     add("--plain-http", action="store_true", help="the registry speaks HTTP without TLS")
     add("--trace", action="store_true", help="show the trace of this run on stderr afterwards")
     container_arguments(parser)
+    missing_arguments(parser)
 
 
 def run(context: Context) -> int:

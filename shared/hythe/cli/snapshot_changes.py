@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hythe.cli import asking, exits, output
+from hythe.cli import exits, output
 from hythe.cli.content_words import parse_label
+from hythe.cli.each import for_each
 from hythe.cli.snapshot_words import PER_HOST, ask, operate
 
 TYPE_CHECKING = False
@@ -123,7 +124,8 @@ def rm(context: Context) -> int:
         ask(context, "remove", name=name)
         print(output.visible(name))
 
-    return asking.each(context.args.names, remove)
+    for_each(context.args.names, remove)
+    return exits.OK
 
 
 def cleanup_arguments(parser: ArgumentParser) -> None:

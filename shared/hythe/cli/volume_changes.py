@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hythe.cli import asking, exits, output
+from hythe.cli.each import for_each
 from hythe.cli.filters_docker import read
 from hythe.cli.flag_values import one_of
 from hythe.cli.volumes import ask
@@ -52,7 +53,7 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 
 def rm(context: Context) -> int:
-    """Remove volumes, each that can be; then the first error is raised."""
+    """Remove volumes, each even if one before could not be."""
 
     def remove(name: str) -> None:
         try:
@@ -63,8 +64,7 @@ def rm(context: Context) -> int:
         else:
             print(output.visible(name))
 
-    if first := asking.tried(context.args.names, remove):
-        raise first
+    for_each(context.args.names, remove)
     return exits.OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hythe.cli import asking, exits, output
+from hythe.cli.each import tried
 from hythe.cli.subcommands import Command
 from hythe.errors import InvalidArgument
 
@@ -81,9 +82,7 @@ def inspect_arguments(parser: ArgumentParser) -> None:
 def inspect(context: Context) -> int:
     """Show all volumes that there are; then the first error is raised."""
     found: list[Row] = []
-    first = asking.tried(
-        context.args.names, lambda name: found.append(docker_object(ask(context, "inspect", name=name)))
-    )
+    first = tried(context.args.names, lambda name: found.append(docker_object(ask(context, "inspect", name=name))))
     if context.as_json:
         for row in found:
             output.json_line(row)

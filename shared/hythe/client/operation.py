@@ -6,10 +6,10 @@ import json
 import time
 from collections import deque
 
-from hythe.client.answers import not_running, read_answer
+from hythe.client.answers import kind_of, not_running, read_answer, service_of
 from hythe.client.problem import decode
 from hythe.client.sync_bus import CALL_TIMEOUT_S
-from hythe.errors import DeadlineExceeded, HytheError, Unavailable
+from hythe.errors import DeadlineExceeded, HytheError, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,6 +112,16 @@ class Operation:
                 self._deadline = time.monotonic() + ASK_AGAIN_S
             else:
                 self._fail_unknown(error)
+            return
+        except NotFound:
+            service = service_of(self._subject)
+            self._fail_unknown(
+                Unavailable(
+                    f"ask {kind_of(self._subject)}: {service} was started anew and does not know the outcome",
+                    service=service,
+                    next_step="look whether it took effect; if not, try again",
+                )
+            )
             return
         except HytheError as error:
             self._fail_unknown(error)

@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 
 Kind = Literal["view", "active", "committed"]
 NO_PARENT = ""
+LIST_THEM = "`hythe snapshot ls` lists them; write the whole name"
+"""What to do when there is no snapshot of a name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from hythe.clock import now_rfc3339
 from hythe.errors import HytheError, Unavailable
 from hythe.process import ProcessIdentity
 from hythe.stack.backoff import Backoff
+from hythe.stack.log_lines import readable
 from hythe.stack.processes import ProcessSpec, last_lines, start
 from hythe.stack.report import Report
 from hythe.stack.up_file import Started
@@ -262,12 +263,12 @@ def _reap(pidfd: int) -> str:
 
 
 def _not_started(member: Member, what: str) -> Unavailable:
-    lines = last_lines(member.spec.log, _LOG_LINES, member.log_begin)
+    lines, next_step = readable(last_lines(member.spec.log, _LOG_LINES, member.log_begin))
     return Unavailable(
         f"start {member.spec.name}: it {what}",
         phase="start the stack",
         cause="\n".join(lines) or "its log is empty",
         outcome="failed",
         service=member.spec.name,
-        next_step=f"see {member.spec.log}",
+        next_step=next_step or f"see {member.spec.log}",
     )

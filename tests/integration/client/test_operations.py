@@ -122,6 +122,25 @@ async def test_service_that_dies_in_mid_operation_leaves_the_outcome_unknown(
     assert caught.value.outcome == "unknown"
 
 
+async def test_service_started_anew_in_mid_operation_is_named_and_the_outcome_is_unknown(
+    bus: SecuredBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its successor knows nothing of the operation; nobody says that something is missing which the user named."""
+    monkeypatch.setattr(operation_module, "SILENCE_S", 0.2)
+
+    async def answer(message: Msg, service: Responder) -> None:
+        if message.subject.endswith(".operation.get"):
+            await service.refuse(message.reply, code="NotFound", message="find operation op: not known here")
+        else:
+            await service.say(message.reply, "accepted", {})
+
+    runtime = await _serve(bus, answer)
+    with pytest.raises(Unavailable, match="runtime was started anew") as caught:
+        await asyncio.to_thread(lambda: list(bus.sync().operate(PULL, {})))
+    assert caught.value.outcome == "unknown" and "try again" in caught.value.next_step
+    await runtime.client.close()
+
+
 async def test_bus_that_restarts_in_mid_operation_costs_nothing_but_time(bus: SecuredBus) -> None:
     """The command connects again and learns the result."""
     accepted = threading.Event()

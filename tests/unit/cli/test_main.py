@@ -105,6 +105,24 @@ def test_unknown_command_and_no_command_are_usage_errors(run) -> None:  # type: 
     assert "commands:" in err
 
 
+@pytest.mark.parametrize(
+    ("given", "missing"), [(["run"], "IMAGE"), (["bundle", "create"], "IMAGE, DIR"), (["bundle", "create", "x"], "DIR")]
+)
+def test_command_of_the_image_is_never_called_missing(run, given: list[str], missing: str) -> None:  # type: ignore[no-untyped-def]
+    """What is said to be required is what must be given."""
+    _, _, err = run(*given)
+    assert err.endswith(f"the following arguments are required: {missing}\n")
+
+
+@pytest.mark.parametrize(
+    "flags", [["-it"], ["-t"], ["-p", "80:80"], ["--publish=80:80"], ["-P"], ["--restart", "always"]]
+)
+def test_docker_flag_that_is_not_here_yet_is_refused_by_a_sentence(run, flags: list[str]) -> None:  # type: ignore[no-untyped-def]
+    """Who is used to it learns that it is no typing error, and what there is instead."""
+    code, _, err = run("run", *flags, "image", "sh", "-t")
+    assert code == 125 and " yet; " in err and "unrecognized" not in err
+
+
 def test_unknown_flag_is_a_usage_error_and_for_run_125(run) -> None:  # type: ignore[no-untyped-def]
     """`run` keeps 2 for the container's own code."""
     assert run("ps", "--no-such")[0] == 2

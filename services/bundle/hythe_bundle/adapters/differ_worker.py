@@ -93,7 +93,8 @@ class WorkerDiffer:
         upper = comparison.changes
         if upper is not None and _leads_elsewhere():
             upper = None
-        new = comparison.new if upper is None else (Mount("bind", str(upper), "", ("ro", "rbind")),)
+        options = (*comparison.changes_options, "ro", "rbind")
+        new = comparison.new if upper is None else (Mount("bind", str(upper), "", options),)
         return {
             "place": str(self._place),
             "base": [asdict(mount) for mount in comparison.base],

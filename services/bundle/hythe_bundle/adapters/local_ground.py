@@ -48,6 +48,11 @@ class LocalGround:
         if not stat.S_ISDIR(found.st_mode) or any(Path(path).iterdir()) or os.path.ismount(path):
             raise _taken(path)
 
+    def let_pass(self, partial: str) -> None:
+        """See `Ground.let_pass`."""
+        with disk_errors.translated("make bundle", Path(partial).parent):
+            Path(partial).chmod(0o711)
+
     def make(self, partial: str, files: Mapping[str, bytes], *directories: str) -> int:
         """See `Ground.make`."""
         with disk_errors.translated("make bundle", Path(partial).parent):

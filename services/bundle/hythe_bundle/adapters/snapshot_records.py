@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hythe.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from hythe.ports.snapshots import NO_PARENT, Snapshot, Usage
+from hythe.ports.snapshots import LIST_THEM, NO_PARENT, Snapshot, Usage
 from hythe_bundle.adapters.database import Database
 
 PAGE = 100
@@ -152,7 +152,11 @@ def _row(row: tuple[Any, ...], labels: dict[str, str]) -> Row:
 
 def not_found(name: str) -> NotFound:
     """Return the error for a snapshot that isn't there."""
-    return NotFound(f"find snapshot {name}: there is none", details={"kind": "snapshot"})
+    return NotFound(
+        f"find snapshot {name}: there is none",
+        next_step=LIST_THEM,
+        details={"kind": "snapshot"},
+    )
 
 
 def already_exists(name: str) -> AlreadyExists:

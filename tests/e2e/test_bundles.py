@@ -116,6 +116,28 @@ def test_container_of_a_directory_is_one_like_any_other(stack: Stack, foreign: P
     assert foreign.is_dir()
 
 
+def test_copies_of_an_ended_container_go_to_its_directory_and_never_through_a_link(
+    stack: Stack, foreign: Path, place: Path
+) -> None:
+    """`hythe cp` reads and writes the directory that the container ran from; whoever puts a link there gets nothing."""
+    victim = place / "victim"
+    (victim / "etc").mkdir(parents=True)
+    (place / "file").write_text("copied")
+    say(foreign, terminal=False, args=["true"])
+    assert stack.hythe("bundle", "run", "--name", "ended", str(foreign)).code == 0
+    try:
+        assert stack.hythe("cp", str(place / "file"), "ended:/etc/one").code == 0
+        assert (foreign / "rootfs/etc/one").read_text() == "copied"
+        (foreign / "rootfs").rename(place / "moved")
+        (foreign / "rootfs").symlink_to(victim)
+        refused = stack.hythe("cp", str(place / "file"), "ended:/etc/two")
+        assert refused.code == 2 and "symbolic link" in refused.stderr
+        assert list((victim / "etc").iterdir()) == []
+    finally:
+        removed = stack.hythe("rm", "-f", "ended")
+    assert removed.code == 0
+
+
 def topics_of(stack: Stack, container: str) -> set[str]:
     """Return the topics of a container's events."""
     lines = stack.hythe("events", "--since", "5m", "--no-follow", "--json").stdout.splitlines()

@@ -174,6 +174,8 @@ class Directories:
         if others := sorted(names - {foreign.CONFIG, carried.RECORD, carried.ROOTFS}):
             raise InvalidArgument(f"unpack bundle {name}: it has {others[0]!r} beside what a packed bundle has")
         try:
+            for file in (foreign.CONFIG, carried.RECORD):
+                await asyncio.to_thread(self._ground.check_unshared, partial, file)
             found = await asyncio.to_thread(foreign.read, self._disk, partial)
             recorded = carried.read_record(await record_of(self._ground, partial), carried.RECORD)
         except (NotFound, InvalidArgument) as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hythe.errors import FailedPrecondition, InvalidArgument
-from hythe.oci.fields import load_object
+from hythe.oci.fields import Fields, load_object
 from hythe_bundle import command
 
 CONFIG = "config.json"
@@ -31,7 +31,7 @@ _READ_HERE: Mapping[str, tuple[str, ...]] = {
     "": ("ociversion", "process", "root", "mounts", "hooks", "linux", "annotations"),
     "process": ("terminal", "args", "cwd"),
     "root": ("path", "readonly"),
-    "linux": ("cgroupspath",),
+    "linux": ("cgroupspath", "namespaces"),
 }
 _SPELLED = {"ociversion": "ociVersion", "cgroupspath": "cgroupsPath"}
 
@@ -104,9 +104,9 @@ def parse(raw: bytes, where: str) -> ForeignConfig:
     for other in ("windows", "solaris", "vm", "zos"):
         if other in value:
             raise fields.refuse(other, "is there: it is a bundle for another platform than linux")
-    if "linux" not in value:
+    if value.get("linux") is None:
         raise fields.refuse("linux", "is missing: without it nothing sets the container apart from the host")
-    fields.child("linux")
+    _check_mount_namespace(fields.child("linux"))
     process, root = fields.child("process"), fields.child("root")
     args = process.texts("args")
     if not args or not args[0]:
@@ -207,10 +207,22 @@ def is_bind(mount: Mapping[str, Any]) -> bool:
     return mount.get("type") == "bind" or "bind" in options or "rbind" in options
 
 
+def _check_mount_namespace(linux: Fields) -> None:
+    """Refuse a bundle that a runtime would mount in the host's own mount namespace, where nobody takes it away again."""
+    types = []
+    for namespace in linux.children("namespaces"):
+        if others := namespace.value.keys() - {"type", "path"}:
+            raise linux.refuse("namespaces", f"has {min(others)[:50]!r}, which is not in the spec")
+        types.append(namespace.text("type"))
+    if "mount" not in types:
+        raise linux.refuse("namespaces", "has no mount namespace: all would be mounted on the host, and stay there")
+
+
 def _check_spelling(value: Mapping[str, Any], where: str) -> None:
     """Refuse keys in another mix of cases: runtimes in Go read them like those that Hythe reads, and the last one wins."""
     for section, known in _READ_HERE.items():
         found = value.get(section) if section else value
         for key in found if isinstance(found, dict) else ():
-            if key.lower() in known and key != _SPELLED.get(key.lower(), key.lower()):
+            folded = key.casefold()  # as Go does: also U+017F is an s to it
+            if folded in known and key != _SPELLED.get(folded, folded):
                 raise InvalidArgument(f"parse {where}: {key[:50]!r} is spelled in another way than the spec says")

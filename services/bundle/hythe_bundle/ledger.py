@@ -134,6 +134,13 @@ class Ground(Protocol):
     def names(self, directory: str) -> set[str]:
         """Return what is in a directory."""
 
+    def check_unshared(self, directory: str, name: str) -> None:
+        """Return if a file in a directory is missing, or has this name alone.
+
+        Raises:
+            InvalidArgument: it has others, by which it can be changed.
+        """
+
 
 def partial_beside(path: Path, token: str) -> Path:
     """Return the name under which something for `path` is made."""

@@ -97,8 +97,8 @@ class Packer:
 
         Raises:
             NotFound, InvalidArgument: there is no such bundle, or it could not be run.
-            FailedPrecondition: something is mounted in the directory, or a container is run from a directory of others, or has
-                users of its own, or it was removed meanwhile.
+            FailedPrecondition: something is mounted in the directory, its root file system lies outside of it, or a container is
+                run from a directory of others, or has users of its own, or it was removed meanwhile.
             HytheError: see `Carrier.pack`.
         """
         subject = await self._subject(namespace, container_id, directory)
@@ -164,6 +164,11 @@ class Packer:
 
     async def _of_directory(self, directory: str) -> _Subject:
         found = await asyncio.to_thread(foreign.read, self._disk, directory)
+        if found.root != found.directory and not found.root.startswith(f"{found.directory}/"):
+            raise FailedPrecondition(
+                f"pack bundle {directory}: its config.json names {found.root}, which lies outside of it",
+                next_step="put the root file system into the bundle; a stranger's config.json may name any of this host",
+            )
         await asyncio.to_thread(self._ground.check_unmounted, found.directory)
         config = await asyncio.to_thread(self._disk.read_config, directory)
         if found.config.root.startswith("/") or found.root != f"{found.directory}/{carried.ROOTFS}":

@@ -54,6 +54,7 @@ class Extraction:
         old: list[bytes] | None = None,
         new: list[bytes] | None = None,
         wrote: Callable[[int], None] = lambda size: None,
+        foreign: Callable[[os.stat_result], bool] = lambda found: False,
     ) -> None:
         """Prepare to read `source`.
 
@@ -65,7 +66,10 @@ class Extraction:
             old: how all names must begin, at most one part; None lets them begin as they want.
             new: what they begin with instead.
             wrote: told how many bytes of file data were written, each time.
+            foreign: tells of what was found whether it belongs to none of those that the copy speaks for. Such a directory is
+                written to only where everybody may, and what is such is never changed.
         """
+        self._foreign = foreign
         self._directories = directories
         self._source = source
         self._owner = owner
@@ -153,6 +157,9 @@ class Extraction:
             if error.errno not in (errno.ELOOP, errno.EXDEV):
                 raise
             raise ArchiveError(f"tar entry below {show(path)}: a symbolic link is in the way") from None
+        found = os.fstat(self._parent)
+        if not found.st_mode & stat.S_IWOTH and self._foreign(found):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         self._parent_path = path
         return self._parent
 
@@ -180,6 +187,7 @@ class Extraction:
         except OSError as error:
             raise OSError(error.errno, error.strerror, os.fsdecode(path)) from None
         try:
+            self._check_own(os.fstat(fd))
             os.fchown(fd, *self._owner(entry.uid, entry.gid)[:2])
             os.fchmod(fd, entry.mode)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -187,6 +195,10 @@ class Extraction:
             raise OSError(error.errno, error.strerror, os.fsdecode(path)) from None
         finally:
             os.close(fd)
+
+    def _check_own(self, found: os.stat_result) -> None:
+        if self._foreign(found):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     # files
 
@@ -270,6 +282,7 @@ class Extraction:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
             made = os.fstat(fd)
+            self._check_own(made)  # somebody may have put another in its place
             uid, gid, _ = self._owner(entry.uid, entry.gid)
             if (made.st_uid, made.st_gid) != (uid, gid):
                 chown_descriptor(fd, uid, gid)

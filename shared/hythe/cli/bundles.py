@@ -139,7 +139,7 @@ def inspect(context: Context) -> int:
             container, host = container_of(context, key)
             found = ask(context, "inspect", {"id": container}, host)
         shown = {**found, "config": json.loads(found["config"]), "record": _json(found["record"])}
-        print(json.dumps(shown, indent=None if context.as_json else 2, ensure_ascii=False))
+        print(output.json_text(shown, indent=None if context.as_json else 2))
     return exits.OK
 
 

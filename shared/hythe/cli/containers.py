@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 
@@ -181,5 +180,5 @@ def inspect(context: Context) -> int:
     if context.as_json:
         output.json_line(whole)
     else:
-        print(json.dumps(whole, indent=2, ensure_ascii=False))
+        print(output.json_text(whole, indent=2))
     return exits.OK

@@ -68,11 +68,10 @@ def info_arguments(parser: ArgumentParser) -> None:
 
 def info(context: Context) -> int:
     """Show what is known about blobs, as JSON."""
-    import json
 
     for text in context.args.digests:
         found = ask(context, "content", "info", digest=str(find_digest(context, text)))
-        print(json.dumps(found, indent=None if context.as_json else 2, ensure_ascii=False))
+        print(output.json_text(found, indent=None if context.as_json else 2))
     return exits.OK
 
 

@@ -10,6 +10,7 @@ from hythe.archive.extract import Extraction
 from hythe.archive.placing import begin
 from hythe.archive.stream import Source
 from hythe.errors import DataLoss
+from hythe.linux.files import open_real
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def extract(
 ) -> list[str]:
     """Make what the archive has at `to`; return what was left out and why.
 
-    Modes are the archive's, whatever this process's umask. Owners are it too with `keep_owner`, else this process's own.
+    Modes are the archive's, whatever this process's umask. With `keep_owner` owners are it too, and devices are made; else all
+    is this process's own, and neither set-id bits nor devices come out: the container's root wrote them, and here they would
+    give every local user the rights of whoever copies.
 
     Args:
         chunks: the archive, to its end.
@@ -44,15 +47,15 @@ def extract(
     begins = [] if name == b"." else [name]
     directory, _, new = begin(name, is_directory=first.kind == tar.DIRECTORY, to=to)
     own = os.geteuid(), os.getegid()
-    is_root = own[0] == 0
+    devices = keep_owner and own[0] == 0
 
     def owner(uid: int, gid: int) -> tuple[int, int, bool]:
-        return (uid, gid, True) if keep_owner else (*own, own == (uid, gid))
+        return (uid, gid, True) if keep_owner else (*own, False)
 
-    top = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    top = open_real(directory)
     umask = os.umask(0)
     try:
-        extraction = Extraction(Beneath(top), source, owner=owner, devices=is_root, old=begins, new=new, wrote=wrote)
+        extraction = Extraction(Beneath(top), source, owner=owner, devices=devices, old=begins, new=new, wrote=wrote)
         extraction.run(_again(first, entries))
         return extraction.warnings
     finally:

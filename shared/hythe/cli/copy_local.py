@@ -1,7 +1,7 @@
 """This command's own side of a copy: what a local path means as a source or a destination, by `docker cp`'s rules."""
 
 # Names of files are bytes here, as in archives, which pathlib does not take.
-# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH120
+# ruff: noqa: PTH100, PTH112, PTH115, PTH116, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import stat
 from hythe.archive.failures import ArchiveError, DamagedError, LimitError
 from hythe.archive.placing import Destination, asserts_directory, top_name, wants_contents
 from hythe.cli import output
-from hythe.errors import InvalidArgument, NotFound
+from hythe.errors import InvalidArgument, NotFound, PermissionDenied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+_MAX_LINKS = 40
 
 
 class Source:
@@ -61,11 +63,13 @@ def destination(text: str) -> Destination:
     """Return what the local path `text` means as a destination: links are followed, also one that leads nowhere yet.
 
     Raises:
+        PermissionDenied: a link leads there that somebody else put where everybody may, such as in /tmp.
         NotFound: the directory above it is not there.
         InvalidArgument: something is there that is neither a directory nor a regular file.
         OSError: it cannot be looked at.
     """
     path = os.fsencode(text)
+    _check_links(path, text)
     real = os.path.realpath(path)
     end = b"/" if asserts_directory(path) and real != b"/" else b""
     try:
@@ -83,6 +87,31 @@ def destination(text: str) -> Destination:
     if not is_directory and not stat.S_ISREG(found.st_mode):
         raise InvalidArgument(f"copy to {text}: it must be a directory or a regular file")
     return Destination(real if is_directory else real + end, exists=True, is_directory=is_directory)
+
+
+def _check_links(path: bytes, text: str) -> None:
+    """Refuse what the kernel refuses with ``fs.protected_symlinks``; links are resolved as text here, so it isn't asked.
+
+    Spec: proc(5), "/proc/sys/fs/protected_symlinks".
+    """
+    for _ in range(_MAX_LINKS):
+        while path.endswith((b"/", b"/.")) and path != b"/":
+            path = path[: path.rindex(b"/")] or b"/"
+        above = os.path.dirname(path) or b"."
+        try:
+            link, holder = os.stat(path, follow_symlinks=False), os.stat(above)
+            if not stat.S_ISLNK(link.st_mode):
+                return
+            target = os.readlink(path)
+        except OSError:
+            return  # whoever resolves the path says so
+        everybody = holder.st_mode & (stat.S_ISVTX | stat.S_IWOTH) == stat.S_ISVTX | stat.S_IWOTH
+        if everybody and link.st_uid not in (os.geteuid(), holder.st_uid):
+            raise PermissionDenied(
+                f"copy to {text}: user {link.st_uid} has put a link there, and everybody may",
+                next_step="remove the link, or name the place that you mean",
+            )
+        path = os.path.join(above, target)
 
 
 class refusals:

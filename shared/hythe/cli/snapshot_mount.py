@@ -37,6 +37,7 @@ def mount_arguments(parser: ArgumentParser) -> None:
 def mount(context: Context) -> int:
     """Mount a snapshot; when it fails, neither mount nor view is left."""
     from hythe.linux import mounting  # other commands don't pay for it
+    from hythe.linux.files import open_real
 
     name, target = context.args.name, _directory(context.args.target)
     kind = ask(context, "info", name=name)["kind"]
@@ -55,7 +56,11 @@ def mount(context: Context) -> int:
         if not context.args.rw:
             wanted = [_read_only(each) for each in wanted]
         try:
-            mounting.mount_all([_marked(each) for each in wanted], str(target))
+            place = open_real(os.fsencode(target))
+            try:
+                mounting.mount_all([_marked(each) for each in wanted], f"/proc/self/fd/{place}")
+            finally:
+                os.close(place)
         except OSError as error:
             raise FailedPrecondition(
                 f"mount snapshot {name} at {target}",
@@ -192,7 +197,9 @@ def _read_only(wanted: Mount) -> Mount:
 
 
 def _marked(wanted: Mount) -> Mount:
-    return Mount(wanted.type, SOURCE if wanted.type == "overlay" else wanted.source, wanted.target, wanted.options)
+    """Return the mount as this command makes it: whoever reaches it gains no rights by the set-id programs of an image."""
+    source = SOURCE if wanted.type == "overlay" else wanted.source
+    return Mount(wanted.type, source, wanted.target, (*wanted.options, "nosuid", "nodev"))
 
 
 def _option(wanted: Mount, key: str) -> str:

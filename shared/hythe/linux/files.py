@@ -50,6 +50,19 @@ def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
     return fd
 
 
+def open_real(path: bytes, flags: int = os.O_PATH | os.O_DIRECTORY) -> int:
+    """Open the absolute `path`, in which all links are resolved already: a link that somebody puts there since is refused.
+
+    Raises:
+        OSError: as open(2); ELOOP for a symbolic link anywhere in `path`.
+    """
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_beneath(root, path.lstrip(b"/") or b".", flags)
+    finally:
+        os.close(root)
+
+
 def sync_file_system(directory: os.PathLike[str]) -> None:
     """Make all that was written to the file system of `directory` durable, and report what could not be written.
 

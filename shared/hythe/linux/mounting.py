@@ -53,6 +53,10 @@ class Described:
         self.target = target
         self.options = tuple(options)
 
+    def quiet(self) -> Described:
+        """Return the same mount for one who only looks: no set-id bit, device or program in it means anything."""
+        return Described(self.type, self.source, self.target, (*self.options, "nosuid", "nodev", "noexec"))
+
 
 def mount(wanted: Mount, target: str, *, form: Form = "auto") -> None:
     """Make one mount at `target`, in this process's mount namespace. Blocks.

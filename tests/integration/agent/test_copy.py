@@ -18,6 +18,7 @@ from hythe.errors import (
     HytheError,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
 )
 from hythe_runtime.agent.copies import Copied, Wish
@@ -235,6 +236,26 @@ async def test_owner_is_root_unless_it_is_to_be_kept(lab: AgentLab) -> None:
     assert (upper / "kept").stat().st_gid == 101_001
     with pytest.raises(InvalidArgument, match="no owner"):
         await mapped.into("/tmp/f", archive("f", uid=5000), keep_owner=True)
+
+
+async def test_user_namespace_bounds_what_a_copy_changes(lab: AgentLab, tmp_path: Path) -> None:
+    """Where the container's root may not write, nor change an owner, a copy that it has lured there does neither."""
+    copying = await container(
+        lab, runs=False, namespaces={"user_ids": [{"container_id": 0, "host_id": 100_000, "size": 2000}]}
+    )
+    own, hosts = tmp_path / "own", tmp_path / "own/hosts"
+    hosts.mkdir(parents=True, mode=0o755)
+    os.chown(own, 100_000, 100_000)
+    path, content = config(copying)
+    content["mounts"].append({"destination": "/tmp", "type": "bind", "source": str(own), "options": ["rbind"]})
+    path.write_text(json.dumps(content))
+    await copying.into("/tmp", archive("f"))
+    assert (own / "f").stat().st_uid == 100_000
+    (own / "lure").symlink_to("/tmp/hosts")
+    for place, names in (("/tmp/lure/", ("f",)), ("/tmp", ("hosts/",)), ("/tmp/hosts/f", ("f",))):
+        with pytest.raises(PermissionDenied):
+            await copying.into(place, archive(*names))
+    assert (hosts.stat().st_uid, list(hosts.iterdir())) == (0, [])
 
 
 async def test_volumes_of_a_container_that_does_not_run_are_there(lab: AgentLab, tmp_path: Path) -> None:

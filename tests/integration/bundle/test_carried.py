@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import stat
 import tarfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -26,8 +27,10 @@ from hythe.errors import (
 )
 from hythe.linux import mountinfo
 from hythe.ports.snapshots import Mount
-from hythe_bundle.carrying import Compression
+from hythe_bundle.adapters.carrying import CarryingWorker
+from hythe_bundle.carrying import Compression, Packing, Sight
 from hythe_bundle.wishes import Wishes
+from hythe_bundle.worker.copying import GONE, Manner
 from scripts.lab.images import Image, ImageBuilder, Layer
 from tests.fixtures.bundles import ORIGIN, mounted
 from tests.fixtures.carried import CONFIG, CarriedRig, foreign, tree
@@ -151,6 +154,11 @@ async def test_what_a_crash_left_unfinished_goes_at_the_next_start(carried: Carr
 # archives
 
 
+def points_below(directory: Path) -> list[str]:
+    """Return the mount points below a directory; other directories are other people's."""
+    return [mount.point for mount in mountinfo.mounts() if mount.point.startswith(f"{directory}/")]
+
+
 def odd(directory: Path) -> Path:
     """Put what archives have trouble with into a bundle's root file system."""
     root = directory / "rootfs"
@@ -218,17 +226,63 @@ async def test_socket_is_left_out_with_a_warning(carried: CarriedRig) -> None:
     assert packed.warnings == ("1 sockets were left out: an archive holds none",)
 
 
+@pytest.mark.parametrize("work", ["pack", "copy"])
+async def test_link_put_in_the_place_of_a_root_meanwhile_is_not_followed(carried: CarriedRig, work: str) -> None:
+    """A directory's owner who puts a link where its root was looked at gets none of what root may read or write."""
+    directory = foreign(carried.ground / "one")
+    (carried.ground / "secret").mkdir()
+    (carried.ground / "secret/file").write_text("root's")
+    (directory / "rootfs").rename(carried.ground / "away")
+    (directory / "rootfs").symlink_to(carried.ground / "secret")
+    carrier = CarryingWorker(carried.root, 0)
+    with (carried.ground / "archive").open("wb") as archive, pytest.raises(HytheError):
+        if work == "pack":
+            sight = Sight("one", directory=str(directory / "rootfs"))
+            await carrier.pack(sight, {}, Packing("none"), archive.fileno(), lambda done: None)
+        else:
+            sight = Sight("one", directory=str(carried.ground / "away"))
+            await carrier.copy(sight, directory / "rootfs", lambda done: None)
+    assert (carried.ground / "archive").stat().st_size == 0
+
+
+async def test_root_outside_of_a_bundle_is_not_packed(carried: CarriedRig) -> None:
+    """Whoever packs a stranger's bundle, and perhaps sends it away, gives no directory of his own host away."""
+    (carried.ground / "secret").mkdir()
+    directory = foreign(carried.ground / "one", root={"path": str(carried.ground / "secret")})
+    with pytest.raises(FailedPrecondition, match="outside"):
+        await carried.pack(directory, "one.tar.gz")
+    assert not (carried.ground / "one.tar.gz").exists() and carried.left() == []
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFLNK])
+def test_what_stands_in_a_files_place_is_not_opened(tmp_path: Path, kind: int) -> None:
+    """A device, a pipe or a link that a container put where a file was is told as gone, for to open one may do something."""
+    if kind == stat.S_IFLNK:
+        (tmp_path / "f").symlink_to("/dev/ptmx")
+    else:
+        os.mknod(
+            tmp_path / "f", kind | 0o600, os.makedev(99, 99)
+        )  # a device without driver: opening it fails otherwise
+    directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(OSError, match="another kind of file") as raised:
+            Manner().open(directory, b"f")
+    finally:
+        os.close(directory)
+    assert raised.value.errno in GONE
+
+
 async def test_running_containers_bundle_is_packed_from_its_snapshot(carried: CarriedRig, image: Image) -> None:
     """A container's bundle is packed as its file system is now, without what belongs to this host, nothing mounted twice."""
     wanted = carried.request(carried.blobs.add(image), Wishes(args=("sh",)))
     bundle = await carried.bundles.prepare(wanted, carried.reports.append)
     with mounted(bundle.mounts, bundle.rootfs) as rootfs:
         (rootfs / "written").write_text("by the container")
-        points = list(mountinfo.mounts())
+        points = points_below(carried.root)
         packed = await carried.packer.pack(
             "default", wanted.id, "", str(carried.ground / "a.tar"), "none", None, carried.told
         )
-        assert list(mountinfo.mounts()) == points
+        assert points_below(carried.root) == points
     await carried.unpack_archive(carried.ground / "a.tar", "b")
     assert (carried.ground / "b/rootfs/written").read_text() == "by the container"
     assert (carried.ground / "b/rootfs/bin/tool").stat().st_nlink == 2
@@ -254,8 +308,8 @@ async def test_container_that_is_removed_while_it_is_packed_makes_no_archive(car
 
 
 def archive_of(*entries: tuple[str, bytes | str | None], mode: Literal["w", "w:gz"] = "w") -> bytes:
-    """Return an archive: bytes make a file, text a symbolic link, None a directory."""
-    out = io.BytesIO()
+    """Return an archive: bytes make a file, text a symbolic link or, to one of the entries, a hard link, None a directory."""
+    out, entry_names = io.BytesIO(), [name for name, _ in entries]
     with tarfile.open(fileobj=out, mode=mode, format=tarfile.PAX_FORMAT) as archive:
         for name, what in entries:
             entry = tarfile.TarInfo(name)
@@ -263,7 +317,9 @@ def archive_of(*entries: tuple[str, bytes | str | None], mode: Literal["w", "w:g
                 entry.size = len(what)
                 archive.addfile(entry, io.BytesIO(what))
                 continue
-            entry.type = tarfile.DIRTYPE if what is None else tarfile.SYMTYPE
+            entry.type = (
+                tarfile.DIRTYPE if what is None else tarfile.LNKTYPE if what in entry_names else tarfile.SYMTYPE
+            )
             entry.linkname = what or ""
             archive.addfile(entry)
     return out.getvalue()
@@ -277,6 +333,10 @@ HOSTILE = {
     "config is a directory": archive_of(("config.json", None), ("rootfs", None)),
     "config is no JSON": archive_of(("config.json", b"{"), ("rootfs", None)),
     "config is huge": archive_of(("config.json", b" " * (2 << 20)), ("rootfs", None)),
+    "config has a second name": archive_of(("rootfs", None), ("rootfs/c", GOOD), ("config.json", "rootfs/c")),
+    "record has a second name": archive_of(
+        ("config.json", GOOD), ("rootfs", None), ("rootfs/r", b'{"format": 1}'), ("hythe.json", "rootfs/r")
+    ),
     "root is a link": archive_of(("config.json", GOOD), ("rootfs", "/")),
     "root is a file": archive_of(("config.json", GOOD), ("rootfs", b"")),
     "root lies elsewhere": archive_of(
@@ -435,6 +495,11 @@ def _root_link(directory: Path) -> None:
     (directory / "rootfs").symlink_to("real")
 
 
+def _root_of_a_process(directory: Path) -> None:
+    config = {**CONFIG, "root": {"path": "/proc/1/root/etc"}}
+    (directory / "config.json").write_text(json.dumps(config))
+
+
 def _without_args(directory: Path) -> None:
     process = {key: value for key, value in CONFIG["process"].items() if key != "args"}
     (directory / "config.json").write_text(json.dumps({**CONFIG, "process": process}))
@@ -448,6 +513,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "device": (_device, "no regular"),
     "no root": (lambda d: (d / "rootfs").rmdir(), "is no directory"),
     "root is a link": (_root_link, "links lead"),
+    "root of a process": (_root_of_a_process, "root file system"),
     "no args": (_without_args, "nothing to run"),
     "empty": (lambda d: (d / "config.json").write_text(""), "not JSON"),
 }

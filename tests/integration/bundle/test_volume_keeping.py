@@ -156,7 +156,7 @@ async def test_new_volume_begins_with_what_the_image_has(site: Site) -> None:
     assert found["pipe"][0] == "prw-------" and found["null"][0] == "crw-rw-rw-"
     assert found["big"][4] == b"x" + bytes(1 << 20) + b"y"
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (site.root.parent, site.root, site.data().parent)]
-    assert modes == [0o711] * 3
+    assert modes == [0o700, 0o711, 0o711]
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -95,6 +96,15 @@ async def test_lowest_layer_is_shown_by_a_bind_mount(host: Host) -> None:
     assert names(host.target) == {"base"}
     await host.unmount(str(host.target))
     assert host.mounted() == [] and host.snapshots.views == {}
+
+
+@pytest.mark.parametrize("arguments", [("base",), ("layer",), ("open",), ("--rw", "open")])
+async def test_mounted_snapshot_gives_nobody_rights(host: Host, arguments: tuple[str, ...]) -> None:
+    """Set-id programs and devices of an image mean nothing where it is mounted, whoever on this host may go there."""
+    await host.mount(*arguments, str(host.target))
+    flags = os.statvfs(host.target).f_flag
+    assert flags & os.ST_NOSUID and flags & os.ST_NODEV
+    await host.unmount(str(host.target))
 
 
 @pytest.mark.parametrize("name", ["open", "whole"])

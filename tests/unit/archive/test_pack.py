@@ -88,6 +88,26 @@ def test_file_that_shrinks_meanwhile_is_filled_up_with_a_warning(tmp_path: Path)
     assert "changed" in packer.warnings[0]
 
 
+def test_directory_that_becomes_a_link_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    """A container that puts a link where a directory was neither leads the copy elsewhere nor ends it."""
+    for name in ("elsewhere", "top/a", "top/b", "top/c"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "elsewhere/secret").write_text("")
+    (tmp_path / "top/a/big").write_bytes(bytes(1_000_000))
+    directory, packer = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY), Packer()
+    try:
+        chunks = packer.chunks(directory, b"top", b"top")
+        data = [next(chunks)]
+        (tmp_path / "top/b").rmdir()
+        (tmp_path / "top/b").symlink_to("../elsewhere")
+        data += chunks
+    finally:
+        os.close(directory)
+        packer.close()
+    with tarfile.open(fileobj=io.BytesIO(b"".join(data))) as file:
+        assert file.getnames() == ["top", "top/a", "top/a/big", "top/c"]
+
+
 def test_very_deep_tree_takes_one_descriptor_at_a_time(tmp_path: Path) -> None:
     """However deep directories lie, one is open at a time."""
     deep = tmp_path / "top"

@@ -15,7 +15,7 @@ GOOD: dict[str, Any] = {
     "ociVersion": "1.0.2-dev",
     "process": {"args": ["sh", "-c", "true"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
     "root": {"path": "rootfs"},
-    "linux": {},
+    "linux": {"namespaces": [{"type": "mount"}]},
 }
 
 
@@ -63,6 +63,12 @@ def test_config_is_read_for_what_hythe_must_know() -> None:
         ({"root": {"path": "rootfs", "readonly": 1}}, "readonly"),
         ({"linux": None}, "linux"),
         ({"linux": "yes"}, "linux"),
+        ({"linux": {}}, "mount namespace"),
+        ({"linux": {"namespaces": [{"type": "pid"}]}}, "mount namespace"),
+        ({"linux": {"namespaces": [{"type": "mount", "Type": "pid"}]}}, "Type"),
+        ({"linux": {"namespaces": [{"type": "mount"}], "name\u017fpaces": []}}, "name\u017fpaces"),
+        ({"proce\u017fs": process(args=["other"])}, "proce\u017fs"),
+        ({"linux": {"cgroup\u017fPath": "/x"}}, "cgroup\u017fPath"),
         ({"windows": {}}, "windows"),
         ({"mounts": {"destination": "/x"}}, "mounts"),
         ({"mounts": ["/x"]}, "mounts"),
@@ -99,6 +105,7 @@ def test_config_that_is_wrong_or_ambiguous_names_the_field(changes: dict[str, An
         b'{"a":' * 100_000,
         b'{"ociVersion": ' + b"9" * 5000 + b"}",
         b'{"a": "\\ud800"}',
+        json.dumps({**GOOD, "linux": None}).encode(),
     ],
 )
 def test_hostile_json_is_refused(raw: bytes) -> None:

@@ -97,11 +97,11 @@ def archive(*entries: tuple[str, int, int]) -> list[bytes]:
 
 
 def test_what_comes_belongs_to_the_caller_with_the_mode_that_it_had(place: Path) -> None:
-    """Without -a a file is the caller's, mode as in the container whatever the umask; with -a it keeps its owner."""
+    """Without -a a file is the caller's and never set-id, else of the mode in the container; with -a it keeps its owner."""
     to = Destination(os.fsencode(place), exists=True, is_directory=True)
     before = os.umask(0o077)
     try:
-        extract(iter(archive(("f", 0o4666, 1000))), to, b"f", keep_owner=False, wrote=lambda size: None)
+        extract(iter(archive(("f", 0o4666, 0))), to, b"f", keep_owner=False, wrote=lambda size: None)
         assert os.umask(0o077) == 0o077
     finally:
         os.umask(before)
@@ -109,6 +109,42 @@ def test_what_comes_belongs_to_the_caller_with_the_mode_that_it_had(place: Path)
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o666)
     extract(iter(archive(("f", 0o600, 1000))), to, b"f", keep_owner=True, wrote=lambda size: None)
     assert (place / "f").stat().st_uid == 1000
+
+
+@pytest.mark.parametrize("keep_owner", [False, True])
+def test_device_comes_out_only_with_its_owner(place: Path, *, keep_owner: bool) -> None:
+    """A container's root can make nodes of the host's disks that it may not open: without -a they are left out and named."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as file:
+        entry = tarfile.TarInfo("null")
+        entry.type, entry.mode, entry.devmajor, entry.devminor = tarfile.CHRTYPE, 0o666, 1, 3
+        file.addfile(entry)
+    to = Destination(os.fsencode(place), exists=True, is_directory=True)
+    warnings = extract(iter([out.getvalue()]), to, b"null", keep_owner=keep_owner, wrote=lambda size: None)
+    assert ((place / "null").exists(), len(warnings)) == (keep_owner, not keep_owner)
+
+
+def test_link_that_another_user_put_where_everybody_may_is_not_followed(place: Path) -> None:
+    """Whoever plants a link in a directory like /tmp does not choose where root's copy goes; one's own link is followed."""
+    shared, secret = place / "shared", place / "secret"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    secret.mkdir()
+    for name, uid in (("planted", 1000), ("own", os.geteuid())):
+        (shared / name).symlink_to(secret)
+        os.chown(shared / name, uid, uid, follow_symlinks=False)
+    assert copy_local.destination(f"{shared}/own").path == os.fsencode(secret.resolve())
+    for text in ("shared/planted", "shared/planted/", "shared/planted/.", f"{shared}/planted"):
+        with pytest.raises(PermissionDenied):
+            copy_local.destination(text)
+
+
+def test_link_put_in_the_place_of_the_destination_meanwhile_is_refused(place: Path) -> None:
+    """A directory that was looked at and then gave way to a link leads the copy nowhere else."""
+    (place / "to").symlink_to(place)
+    to = Destination(os.fsencode(place.resolve() / "to"), exists=True, is_directory=True)
+    with pytest.raises(OSError, match="symbolic links"):
+        extract(iter(archive(("f", 0o644, 0))), to, b"f", keep_owner=False, wrote=lambda size: None)
 
 
 @pytest.mark.parametrize("names", [(".bashrc",), ("f", ".bashrc"), ("../f",), ("f", "f/../../x"), ("/f", "/x")])

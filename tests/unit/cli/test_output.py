@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hythe.cli import output
@@ -110,6 +111,7 @@ def test_any_time_is_read_as_the_calendar_says(moment: datetime) -> None:
     assert output.epoch_s(moment.isoformat().replace("+00:00", "Z")) == pytest.approx(moment.timestamp(), abs=1e-6)
 
 
+@example("\x7f\x9b31m\u202e")
 @given(
     st.recursive(
         st.text() | st.none() | st.integers(),
@@ -123,3 +125,9 @@ def test_json_cannot_steer_the_terminal_and_means_the_same(value: object) -> Non
         text = output.json_text(value, indent=indent)
         assert text.replace("\n", "").isprintable()
         assert json.loads(text) == value
+
+
+def test_commands_print_json_only_by_what_escapes_it() -> None:
+    """What images and bundles say of themselves reaches no terminal by a way past `json_text`."""
+    directory = Path(output.__file__).parent
+    assert [path.name for path in directory.glob("*.py") if "print(json.dumps" in path.read_text()] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ from hythe.linux.deep_paths import DIRECTORY, names_in, open_directory
 from hythe.ports.snapshots import Usage
 
 _BLOCK_BYTES = 512
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def measure(directory: Path) -> Usage:
@@ -43,10 +45,12 @@ def measure(directory: Path) -> Usage:
 
 
 def _entries(top: int, path: bytes) -> list[tuple[bytes, os.stat_result]]:
-    """Return what is in a directory now; nothing if it is gone."""
+    """Return what is in a directory now; nothing if it is gone, or a link is in its place."""
     try:
         directory = open_directory(top, path)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
         return []
     found = []
     try:

@@ -26,8 +26,15 @@ class LocalForeignDisk:
         """See `ForeignDisk.find_root`."""
         where = os.path.realpath(directory)
         path = os.path.normpath(os.path.join(where, root))  # noqa: PTH118 (a path of the spec, joined by its rule)
-        real = os.path.realpath(path)
-        if not Path(real).is_dir():
+        try:
+            real = os.path.realpath(path)
+            is_directory = Path(real).is_dir()
+        except (OSError, ValueError) as error:
+            raise InvalidArgument(
+                f"read bundle {directory}: its root file system {path[:200]!r} cannot be looked at",
+                cause=str(error)[:200],
+            ) from error
+        if not is_directory:
             raise InvalidArgument(f"read bundle {directory}: its root file system {path} is no directory")
         if real != path:
             raise InvalidArgument(

@@ -146,6 +146,17 @@ class LocalGround:
         with disk_errors.translated("read bundle", Path(directory)):
             return {entry.name for entry in Path(directory).iterdir()}
 
+    def check_unshared(self, directory: str, name: str) -> None:
+        """See `Ground.check_unshared`."""
+        try:
+            found = os.lstat(Path(directory, name))
+        except FileNotFoundError:
+            return
+        if found.st_nlink > 1:
+            raise InvalidArgument(
+                f"read bundle {directory}: {name} has other names, by which a container may change it"
+            )
+
 
 def _taken(path: str) -> AlreadyExists:
     return AlreadyExists(

@@ -19,6 +19,7 @@ from hythe.identifiers import check_namespace
 from hythe.linux import mountinfo
 from hythe.linux.files import sync_file_system
 from hythe_bundle.adapters import disk_errors
+from hythe_bundle.adapters.disk_usage import measure
 from hythe_bundle.adapters.removal import remove_tree
 from hythe_bundle.volume_names import Volume, check_name
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 DATA = "_data"
 _RECORD = "volume.json"
+_TOP_MODE = 0o700
+"""Nobody else passes: data of volumes is as open as its owner wants, and may have set-id programs (CVE-2021-41091)."""
 _ABOVE_MODE = 0o711
 _DATA_MODE = 0o755
 _STAGE, _RETIRED = ".new-", ".removed-"
@@ -38,7 +41,7 @@ class VolumeDirectories:
         """Keep volumes below `root`/volumes."""
         self._root = root
         self._directory = root / "volumes"
-        _make(self._directory, _ABOVE_MODE)
+        _make(self._directory, _TOP_MODE)
 
     def data(self, namespace: str, name: str) -> Path:
         """See `VolumeFiles.data`."""
@@ -143,21 +146,8 @@ class VolumeDirectories:
 
     def usage_bytes(self, volume: Volume) -> int:
         """See `VolumeFiles.usage_bytes`."""
-        total, seen, waiting = 0, set(), [os.fsencode(volume.data)]
-        while waiting:
-            try:
-                with os.scandir(waiting.pop()) as items:
-                    for item in items:
-                        found = item.stat(follow_symlinks=False)
-                        if (found.st_dev, found.st_ino) not in seen:
-                            seen.add((found.st_dev, found.st_ino))
-                            total += found.st_blocks * 512
-                        if item.is_dir(follow_symlinks=False):
-                            waiting.append(item.path)
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-                    raise disk_errors.of_os(error, "measure volume", self._root) from error
-        return total
+        with disk_errors.translated("measure volume", self._root):
+            return measure(volume.data).size_bytes - os.lstat(volume.data).st_blocks * 512
 
     def _write_record(self, path: Path, volume: Volume) -> None:
         record = {

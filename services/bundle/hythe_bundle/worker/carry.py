@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 
 from hythe.archive import sandbox
@@ -18,6 +19,7 @@ from hythe.archive.tar import Entry
 from hythe.archive.writer import header, padding
 from hythe.linux import mounting
 from hythe.linux.deep_paths import DIRECTORY
+from hythe.linux.files import open_real
 from hythe_bundle.worker import attributes, report
 from hythe_bundle.worker.copying import Copy, Manner
 from hythe_bundle.worker.marks import check_name
@@ -38,7 +40,8 @@ def run(arguments: list[str]) -> int:
     order = json.loads(sys.stdin.buffer.read())
     try:
         sandbox.tie_to(int(arguments[0]))
-        top = os.open(_source(order), DIRECTORY)
+        resource.setrlimit(resource.RLIMIT_AS, (sandbox.MAX_ADDRESS_SPACE_BYTES, sandbox.MAX_ADDRESS_SPACE_BYTES))
+        top = _source(order)
         result = (_copy if "target" in order else _pack)(top, order)
         report.write(report.DONE + b" " + json.dumps(result).encode() + b"\n")
     except (ArchiveError, LimitError, ReserveError) as error:
@@ -48,21 +51,27 @@ def run(arguments: list[str]) -> int:
         name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         report.write(report.failed("os", error.errno or 0, f"{name}{error.strerror or error}"))
         return 1
+    except MemoryError:
+        report.write(report.failed(LimitError.kind, 0, "the worker's memory is used up"))
+        return 1
     return 0
 
 
-def _source(order: dict[str, Any]) -> str:
-    """Return the directory to read; what must be mounted for it is mounted first."""
+def _source(order: dict[str, Any]) -> int:
+    """Open the directory to read; what must be mounted for it is mounted first, without devices.
+
+    A container may put a node of the host's disk where a file was a moment ago, and whoever owns a directory of others a
+    link where it was looked at: neither is opened.
+    """
     if not order["mounts"]:
-        return str(order["source"])
+        return open_real(os.fsencode(order["source"]), DIRECTORY)
     mounting.enter_private_namespace()
-    mounts = [mounting.Described(*each) for each in order["mounts"]]
-    mounting.mount_all(mounts, order["source"])
-    return str(order["source"])
+    mounting.mount_all([mounting.Described(*each).quiet() for each in order["mounts"]], order["source"])
+    return os.open(order["source"], DIRECTORY)
 
 
 def _copy(top: int, order: dict[str, Any]) -> dict[str, Any]:
-    target = os.open(order["target"], DIRECTORY)
+    target = open_real(os.fsencode(order["target"]), DIRECTORY)
     copy = Copy(target, _Carried(order["reserve_bytes"]))
     copy.tree(top)
     return {"file_bytes": copy.file_bytes, "changed": copy.changed}

@@ -13,7 +13,7 @@ from hythe.archive.ending import end_with
 from hythe.archive.failures import ReserveError
 from hythe.linux import mounting
 from hythe_bundle.worker import report
-from hythe_bundle.worker.copying import Copy, Manner
+from hythe_bundle.worker.copying import READ, Copy, Manner, open_quietly
 from hythe_bundle.worker.marks import is_whiteout
 from hythe_bundle.worker.watch import Watch
 
@@ -113,6 +113,10 @@ class Filling(Manner):
         """See `Taken.path`: what is at ``/proc`` is the image's."""
         os.fchdir(directory)
         return name
+
+    def open(self, directory: int, name: bytes) -> int:
+        """See `Manner.open`: nobody changes an image, so what was a file is one."""
+        return open_quietly(name, READ | os.O_NOFOLLOW, directory)
 
     def wants(self, found: os.stat_result) -> bool:
         """See `Manner.wants`: overlayfs's mark for "nothing is here" is nothing."""

@@ -16,7 +16,7 @@ from hythe_bundle.worker import attributes
 
 GONE = frozenset((errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ESTALE))
 PIECE_BYTES = 16 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _BLOCK_BYTES = 512
@@ -38,6 +38,22 @@ class Manner(attributes.Taken):
     def wants(self, found: os.stat_result) -> bool:
         """Tell whether something that is no directory is copied at all."""
         return True
+
+    def open(self, directory: int, name: bytes) -> int:
+        """Open a regular file to be read; its time of access stays where the kernel lets this process say so.
+
+        What else somebody put in its place is not even opened: a device may act on that.
+
+        Raises:
+            OSError: as open(2); ESTALE where it is another kind of file now.
+        """
+        seen = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            if not stat.S_ISREG(os.fstat(seen).st_mode):
+                raise OSError(errno.ESTALE, "it is another kind of file now")
+            return open_quietly(b"/proc/self/fd/%d" % seen, READ)
+        finally:
+            os.close(seen)
 
     def wrote(self, fd: int, size: int) -> None:
         """Called for each piece of at most 16 MiB that was written to `fd`."""
@@ -133,11 +149,9 @@ class Copy:
             os.close(directory)
 
     def _file(self, name: bytes, source: int, target: int) -> None:
-        read = _open(name, source)
+        read = self._manner.open(source, name)
         try:
             found = os.fstat(read)
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.ESTALE, "it is another kind of file now")
             write = os.open(name, _CREATE, 0o600, dir_fd=target)
             try:
                 self._data(read, write, found)
@@ -188,9 +202,9 @@ def _copy_piece(read: int, write: int, start: int, size: int) -> int:
     return os.pwrite(write, os.pread(read, min(size, _READ_BYTES), start), start)
 
 
-def _open(name: bytes, directory: int) -> int:
-    """Open a file to be read, and leave its time of access alone where the kernel lets this process say so."""
+def open_quietly(path: bytes, flags: int, directory: int | None = None) -> int:
+    """Open a file, and leave its time of access alone where the kernel lets this process say so."""
     try:
-        return os.open(name, _READ | os.O_NOATIME, dir_fd=directory)
+        return os.open(path, flags | os.O_NOATIME, dir_fd=directory)
     except PermissionError:
-        return os.open(name, _READ, dir_fd=directory)
+        return os.open(path, flags, dir_fd=directory)

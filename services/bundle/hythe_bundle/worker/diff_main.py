@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 LINES_BYTES = 64 << 10
 KEPT = (1, 3, 21)
 """Capabilities: DAC_OVERRIDE to read whatever it is, FOWNER, and SYS_ADMIN for ``trusted.overlay.*``."""
-_QUIET = ("nosuid", "nodev", "noexec")
 
 
 def run(arguments: list[str]) -> NoReturn:
@@ -77,14 +76,10 @@ def _enter(order: dict[str, Any], parent: int) -> tuple[Root | None, Root]:
     libc.mount("tmpfs", place, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC, "mode=0700,size=64k")
     for name in ("base", "new"):
         os.mkdir(f"{place}/{name}")  # noqa: PTH102 (pathlib is not loaded in a worker)
-        mounting.mount_all([_quiet(found) for found in order[name]], f"{place}/{name}")
+        mounting.mount_all([mounting.Described(**found).quiet() for found in order[name]], f"{place}/{name}")
     roots.pivot_into(place)
     sandbox.enter(parent, KEPT)
     return Root(b"/base") if order["base"] else None, Root(b"/new")
-
-
-def _quiet(found: dict[str, Any]) -> mounting.Described:
-    return mounting.Described(found["type"], found["source"], found["target"], [*found["options"], *_QUIET])
 
 
 def _output(wanted: dict[str, Any]) -> Output:

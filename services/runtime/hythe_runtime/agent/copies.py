@@ -50,7 +50,7 @@ class LiveRoot:
 
 @dataclass(frozen=True, slots=True)
 class StillRoot:
-    """The root of a container that does not run; without `mounts`, `rootfs` is it as it stands."""
+    """The root of a container that does not run; without `mounts`, it is the one that its config.json names."""
 
     bundle: Path
     rootfs: str

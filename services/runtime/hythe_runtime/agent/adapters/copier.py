@@ -102,6 +102,7 @@ def _lies_in(cgroup: str, top: str) -> bool:
 class _Config:
     """What a bundle's ``config.json`` says about its files: binds as (path on the host, path inside, read-only)."""
 
+    root: str = ""
     read_only: bool = False
     binds: tuple[tuple[str, str, bool], ...] = ()
 
@@ -121,7 +122,7 @@ def _read_config(bundle: Path) -> _Config:
             options = each.get("options") or ()
             if each.get("type") == "bind" or "bind" in options or "rbind" in options:
                 binds.append((str(bundle / each["source"]), str(each["destination"]), "ro" in options))
-        return _Config(bool(config["root"].get("readonly")), tuple(binds))
+        return _Config(str(bundle / config["root"]["path"]), bool(config["root"].get("readonly")), tuple(binds))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise FailedPrecondition(f"read {bundle}/config.json: it cannot be used", cause=str(error)) from error
 
@@ -150,7 +151,7 @@ def _words(order: CopyOrder, root: int, config: _Config) -> str:
             "keep_owner": wish.keep_owner,
             "as_is": wish.as_is,
             "root": root,
-            "rootfs": still.rootfs if still else "",
+            "rootfs": "" if not still else still.rootfs if still.mounts else config.root,
             "mounts": [(m.type, m.source, m.target, list(m.options)) for m in still.mounts] if still else [],
             "binds": config.binds,
             "read_only": config.read_only,

@@ -112,7 +112,8 @@ def _inward(order: words.Order, ids: Ids, path: bytes) -> bytes:
         inside = (uid, gid) if order.keep_owner else (0, 0)
         return *ids.outside(*inside), inside == (uid, gid)
 
-    extraction = Extraction(Through(root, directory), stream, owner=owner, devices=not ids.mapped, old=old, new=new)
+    through = Through(root, directory)
+    extraction = Extraction(through, stream, owner=owner, devices=not ids.mapped, old=old, new=new, foreign=ids.foreign)
     extraction.run(entries)
     return words.done(extraction.entries, extraction.file_bytes, extraction.warnings)
 

@@ -14,7 +14,7 @@ from hythe.archive import sandbox
 from hythe.archive.placing import Destination, asserts_directory, top_name, wants_contents
 from hythe.errors import InvalidArgument
 from hythe.linux import libc, mounting
-from hythe.linux.files import open_beneath, open_in_root
+from hythe.linux.files import open_beneath, open_in_root, open_real
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def enter(order: Order, ids: Ids) -> None:
     else:
         mounting.enter_private_namespace()
         _mount(order)
-        os.chdir(order.rootfs)
+        if order.mounts:
+            os.chdir(order.rootfs)
+        else:
+            _go_to(order.rootfs)
     if ids.mapped:
         _libc.setfsgid(ids.outside_gid(0))
         _libc.setfsuid(ids.outside_uid(0))
@@ -56,7 +59,8 @@ def _mount(order: Order) -> None:
     if order.mounts:
         mounting.mount_all([mounting.Described(*each) for each in order.mounts], order.rootfs)
     else:
-        libc.mount(order.rootfs, order.rootfs, "", libc.MS_BIND, "")
+        _go_to(order.rootfs)
+        libc.mount(".", order.rootfs, "", libc.MS_BIND, "")
     root = os.open(order.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if order.read_only:
         libc.mount("", order.rootfs, "", libc.MS_REMOUNT | libc.MS_BIND | libc.MS_RDONLY, "")
@@ -78,6 +82,13 @@ def _mount(order: Order) -> None:
     os.close(root)
 
 
+def _go_to(rootfs: str) -> None:
+    """Make a directory of others the current one; whoever owns it may have put a link in its place since it was looked at."""
+    place = open_real(os.fsencode(rootfs))
+    os.fchdir(place)
+    os.close(place)
+
+
 class Ids:
     """Users and groups inside a container and on its host, the same but for a container with a user namespace."""
 
@@ -91,6 +102,15 @@ class Ids:
         if not self.mapped:
             return uid, gid
         return _mapped(self._uids, uid, 1, 0, NOBODY), _mapped(self._gids, gid, 1, 0, NOBODY)
+
+    def foreign(self, found: os.stat_result) -> bool:
+        """Tell whether something belongs to no user of the container: there its root has no more rights than anybody.
+
+        Spec: user_namespaces(7), "Capabilities".
+        """
+        return self.mapped and (
+            _mapped(self._uids, found.st_uid, 1, 0, -1) < 0 or _mapped(self._gids, found.st_gid, 1, 0, -1) < 0
+        )
 
     def outside_uid(self, uid: int) -> int:
         """Return a user of the container as the host sees him; one that it does not have is its root."""

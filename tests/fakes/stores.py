@@ -9,6 +9,7 @@ from hythe.digest import Digest, digest_of
 from hythe.errors import HytheError, NotFound
 from hythe.oci import Descriptor
 from scripts.lab.images import Image
+from tests.fakes.blobs import LocalBlobs
 
 
 class MemoryStore:
@@ -21,7 +22,9 @@ class MemoryStore:
         failures: what a verb raises: ``write``, ``register``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, served: LocalBlobs | None = None) -> None:
+        """Have all that is committed in `served`, too, from where bundle reads blobs."""
+        self.served = served
         self.blobs: dict[tuple[str, Digest], bytes] = {}
         self.names: dict[tuple[str, str], Descriptor] = {}
         self.open = 0
@@ -86,4 +89,6 @@ class MemoryIngest:
         assert (digest, size_bytes) == (digest_of(self._data), len(self._data))
         new = (self._namespace, digest) not in self._store.blobs
         self._store.blobs[self._namespace, digest] = self._data
+        if self._store.served is not None:
+            self._store.served.damage(str(digest), self._data)
         return new

@@ -12,9 +12,10 @@ from hythe.wire.base import Empty
 from hythe.wire.container import ContainerSpec
 from hythe_bundle.content import LayerReport, Origin
 from hythe_bundle.convert import wishes_of
-from hythe_bundle.directories import Directories, Listed, Made
+from hythe_bundle.directories import Directories, Made
 from hythe_bundle.directories import Progress as Told
 from hythe_bundle.handlers import digest_of_image, layer_progress
+from hythe_bundle.known_bundles import KnownBundles, Listed
 from hythe_bundle.packing import Packer
 
 _OF_A_CONFIG = frozenset(("stdin", "auto_remove", "labels", "stop_timeout_s", "directory"))
@@ -24,8 +25,9 @@ _OF_A_CONFIG = frozenset(("stdin", "auto_remove", "labels", "stop_timeout_s", "d
 class BundleHandlers:
     """The endpoints of carried bundles."""
 
-    def __init__(self, directories: Directories, packer: Packer) -> None:
+    def __init__(self, directories: Directories, known: KnownBundles, packer: Packer) -> None:
         self._directories = directories
+        self._known = known
         self._packer = packer
 
     def register(self, service: Service) -> None:
@@ -108,14 +110,14 @@ class BundleHandlers:
 
     async def list(self, context: Context, request: wire.BundleList) -> wire.BundlePage:
         """Answer ``bundle.list``."""
-        rows = [row for row in await self._directories.list(context.namespace) if row.path > request.after]
+        rows = [row for row in await self._known.list(context.namespace) if row.path > request.after]
         page = rows[: request.limit]
         return wire.BundlePage(bundles=[_row(row) for row in page], next=page[-1].path if len(rows) > len(page) else "")
 
     async def inspect(self, context: Context, request: wire.BundleInspect) -> wire.BundleDetails:
         """Answer ``bundle.inspect``."""
         _check_one(request.id, request.directory)
-        found = await self._directories.inspect(context.namespace, request.id or "", request.directory)
+        found = await self._known.inspect(context.namespace, request.id or "", request.directory)
         return wire.BundleDetails(
             path=found.path,
             kind=found.kind,
@@ -131,7 +133,7 @@ class BundleHandlers:
 
     async def remove(self, context: Context, request: wire.BundleRemove, progress: Progress) -> Empty:
         """Answer ``bundle.remove``."""
-        await self._directories.remove(context.namespace, request.directory)
+        await self._known.remove(context.namespace, request.directory)
         return Empty()
 
 

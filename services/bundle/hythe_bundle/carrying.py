@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -87,6 +87,11 @@ class Carrier(Protocol):
         Raises:
             FailedPrecondition: a name can't stand in such an archive.
         """
+
+    async def pack_into(
+        self, sight: Sight, packing: Packing, sink: Callable[[bytes], Awaitable[None]], progress: Callable[[int], None]
+    ) -> Result:
+        """Hand the archive of a tree to `sink`, some MiB at a time, while it is made; it is on no disk. As `pack` otherwise."""
 
     async def unpack(
         self, name: str, archive: int, target: Path, progress: Callable[[int], None], *, below_root: bool

@@ -1,4 +1,4 @@
-"""Bundle directories that Hythe makes where users want them: created, unpacked, fetched, listed, removed."""
+"""Bundle directories that Hythe makes where users want them: created, unpacked, fetched."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hythe import failpoints, tracing
+from hythe import failpoints, threads, tracing
 from hythe.clock import now_rfc3339
 from hythe.digest import Digest
-from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
+from hythe.errors import InvalidArgument, NotFound
 from hythe.identifiers import new_id
 from hythe.oci import Manifest, Platform, parse_document
-from hythe.ports.snapshots import Mount, Snapshotter
+from hythe.ports.snapshots import Snapshotter
 from hythe_bundle import carried, command, foreign, id_maps
-from hythe_bundle.bundle import Bundles
 from hythe_bundle.carried import Files, Source
 from hythe_bundle.carrying import Carrier, Sight
 from hythe_bundle.content import Blobs, Origin, Report
 from hythe_bundle.describing import Descriptions
-from hythe_bundle.ledger import Created, Ground, Ledger
-from hythe_bundle.making import Making, in_thread
+from hythe_bundle.known_bundles import record_of
+from hythe_bundle.ledger import Created, Ground
+from hythe_bundle.making import Making
 from hythe_bundle.unpacker import Unpacker
 from hythe_bundle.wishes import Wishes
 
@@ -43,44 +43,16 @@ class Made:
     file_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One bundle as `bundle ls` shows it."""
-
-    path: str
-    kind: Literal["container", "created"]
-    image: str
-    digest: str
-    created_at: str
-    containers: tuple[str, ...]
-    missing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """Everything known of one bundle."""
-
-    path: str
-    kind: Literal["container", "created", "foreign"]
-    root: str
-    config: str
-    record: str
-    mounts: tuple[Mount, ...]
-    terminal: bool
-
-
 class Directories:
-    """Makes, shows and removes bundle directories."""
+    """Makes bundle directories."""
 
     def __init__(
         self,
         snapshots: Snapshotter,
         unpacker: Unpacker,
         blobs: Blobs,
-        bundles: Bundles,
         descriptions: Descriptions,
         making: Making,
-        ledger: Ledger,
         ground: Ground,
         carrier: Carrier,
         disk: foreign.ForeignDisk,
@@ -91,10 +63,8 @@ class Directories:
         self._snapshots = snapshots
         self._unpacker = unpacker
         self._blobs = blobs
-        self._bundles = bundles
         self._descriptions = descriptions
         self._making = making
-        self._ledger = ledger
         self._ground = ground
         self._carrier = carrier
         self._disk = disk
@@ -125,7 +95,7 @@ class Directories:
             digests = {"manifest": str(unpacked.manifest), "config": str(unpacked.config.digest)}
             record = carried.make_record(source, config, signal, now_rfc3339(), digests)
             files = Files(carried.text_of(carried.with_stop_signal(config, signal)), record)
-            await in_thread(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
+            await threads.run(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
             await self._let_users_pass(partial, config)
             failpoints.reach("bundle.directory.begun")
             file_bytes = 0
@@ -154,7 +124,7 @@ class Directories:
         archive, size_bytes = await asyncio.to_thread(self._ground.open_archive, file)
         try:
             async with self._making.unfinished(directory, directory=True) as partial:
-                await in_thread(lambda: self._ground.make(partial, {}))
+                await threads.run(lambda: self._ground.make(partial, {}))
                 progress(0, size_bytes)
                 with tracing.span("unpack bundle"):
                     result = await self._carrier.unpack(
@@ -181,7 +151,7 @@ class Directories:
             files = carried.files_of_artifact(raw, origin.reference)
             archive = await self._blobs.open(origin, layer, report)
             try:
-                await in_thread(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
+                await threads.run(lambda: self._ground.make(partial, files.by_name, carried.ROOTFS))
                 progress(0, layer.size_bytes)
                 with tracing.span("unpack bundle"):
                     result = await self._carrier.unpack(
@@ -207,7 +177,7 @@ class Directories:
             for file in (foreign.CONFIG, carried.RECORD):
                 await asyncio.to_thread(self._ground.check_unshared, partial, file)
             found = await asyncio.to_thread(foreign.read, self._disk, partial)
-            recorded = carried.read_record(await self._record_of(partial), carried.RECORD)
+            recorded = carried.read_record(await record_of(self._ground, partial), carried.RECORD)
         except (NotFound, InvalidArgument) as error:
             raise InvalidArgument(
                 f"unpack bundle {name}: it is no packed bundle", cause=error.message.replace(partial, directory)
@@ -222,103 +192,6 @@ class Directories:
         """Let a container whose root is a user of the host reach its root file system, whose files that user has."""
         if id_maps.has_own_users(config):
             await asyncio.to_thread(self._ground.let_pass, partial)
-
-    async def _record_of(self, directory: str) -> bytes:
-        """Return the text of a directory's record; empty where there is none."""
-        try:
-            return await asyncio.to_thread(self._ground.read_file, directory, carried.RECORD, carried.MAX_RECORD_BYTES)
-        except NotFound as error:
-            if error.details.get("kind") != "file":
-                raise
-            return b""
-
-    async def list(self, namespace: str) -> list[Listed]:
-        """Return the bundles of a namespace, containers' and created ones, by path."""
-        rows: list[Listed] = []
-        users: dict[str, list[str]] = {}
-        async for record in self._bundles.records():
-            name = str(record["request"].get("name") or record["id"][:12])
-            if directory := record.get("directory"):
-                users.setdefault(directory, []).append(name)
-            if record["namespace"] == namespace:
-                image = record.get("image") or {}
-                reference = image.get("reference") or f"bundle:{directory}"
-                path = str(self._bundles.path(namespace, record["id"]))
-                rows.append(
-                    Listed(path, "container", reference, image.get("digest", ""), record["created_at"], (name,))
-                )
-        for created in self._ledger.all(namespace):
-            real = await asyncio.to_thread(self._ground.real, created.path)
-            inode = await asyncio.to_thread(self._ground.inode, created.path)
-            rows.append(
-                Listed(
-                    created.path,
-                    "created",
-                    created.image,
-                    created.digest,
-                    created.created_at,
-                    tuple(sorted(users.get(real, ()))),
-                    missing=inode != created.inode,
-                )
-            )
-        return sorted(rows, key=lambda row: row.path)
-
-    async def inspect(self, namespace: str, container_id: str, directory: str) -> Details:
-        """Return everything known of a container's bundle, or of a directory.
-
-        Raises:
-            NotFound, InvalidArgument: there is no such bundle, or it can't be run; see `foreign.read`.
-        """
-        if container_id:
-            kept = await self._bundles.look_up(namespace, container_id)
-            root = kept.record.get("root") or str(kept.path / carried.ROOTFS)
-            record = carried.text_of(kept.record).decode()
-            return Details(str(kept.path), "container", root, kept.config, record, kept.mounts, terminal=False)
-        found = await asyncio.to_thread(foreign.read, self._disk, directory)
-        raw = await asyncio.to_thread(self._disk.read_config, directory)
-        created = self._ledger.find(directory)
-        is_own = created is not None and created.inode == await asyncio.to_thread(self._ground.inode, directory)
-        record = (await self._record_of(directory)).decode(errors="replace")
-        kind: Literal["created", "foreign"] = "created" if is_own else "foreign"
-        return Details(directory, kind, found.root, raw.decode(), record, (), found.config.terminal)
-
-    async def remove(self, namespace: str, directory: str) -> None:
-        """Remove a directory that Hythe made, and forget it; one that is gone is forgotten.
-
-        Raises:
-            NotFound: there is no such directory.
-            FailedPrecondition: Hythe did not make it, a container is made from it, or something is mounted in it.
-        """
-        created = self._ledger.find(directory)
-        inode = await asyncio.to_thread(self._ground.inode, directory)
-        if created is None or created.namespace != namespace:
-            if not inode:
-                raise NotFound(f"remove bundle {directory}: there is no such directory", details={"kind": "bundle"})
-            raise FailedPrecondition(
-                f"remove bundle {directory}: Hythe did not make it",
-                next_step="`hythe rm` removes the bundle of a container; remove what is yours by `rm -r`",
-            )
-        if not inode:
-            await self._ledger.forget(directory, created.inode)
-            return
-        if inode != created.inode:
-            raise FailedPrecondition(
-                f"remove bundle {directory}: it is another directory than the one that Hythe made",
-                next_step="remove it by `rm -r` if it is not needed",
-            )
-        async with self._bundles.adopting:
-            real = await asyncio.to_thread(self._ground.real, directory)
-            async for record in self._bundles.records():
-                if record.get("directory") == real:
-                    raise FailedPrecondition(
-                        f"remove bundle {directory}: container {record['id'][:12]} is made from it",
-                        next_step=f"`hythe rm {record['id'][:12]}`",
-                        details={"kind": "container", "id": record["id"]},
-                    )
-            await asyncio.to_thread(self._ground.check_unmounted, directory)
-            async with self._making.unfinished(directory, directory=False) as doomed:
-                await in_thread(lambda: self._ground.place(directory, doomed))
-                await self._ledger.forget(directory, created.inode)
 
 
 def _stays_here(directory: str, targets: Sequence[str]) -> InvalidArgument:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
-from hythe import failpoints, tracing
+from hythe import failpoints, threads, tracing
 from hythe.clock import now_rfc3339
 from hythe.errors import HytheError
 from hythe_bundle.carried import Source
 from hythe_bundle.ledger import Created, Ground, Ledger
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class Making:
@@ -70,10 +67,10 @@ class Making:
             AlreadyExists: something has come to be at `path` meanwhile.
         """
         with tracing.span("syncfs"):
-            await in_thread(lambda: self._ground.sync(partial))
+            await threads.run(lambda: self._ground.sync(partial))
         inode = await asyncio.to_thread(self._ground.inode, partial)
         created = Created(path, namespace, inode, source.reference, source.digest, now_rfc3339())
-        await until_end(self._place(partial, created))
+        await threads.until_end(self._place(partial, created))
         return created
 
     async def _place(self, partial: str, created: Created) -> None:
@@ -90,22 +87,5 @@ class Making:
 
     async def finish_file(self, partial: str, path: str) -> None:
         """Give an archive that is whole its name, durably."""
-        await in_thread(lambda: self._ground.sync(partial))
-        await in_thread(lambda: self._ground.place(partial, path))
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Run blocking `work` in a thread; a cancelled caller waits until it has ended, for no thread can be stopped."""
-    return await until_end(asyncio.to_thread(work))
-
-
-async def until_end(work: Awaitable[T]) -> T:
-    """Wait for `work`; a cancelled caller waits too, so that nothing goes on behind the back of a clean-up."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # looked at, so that it isn't reported as forgotten
-        raise
+        await threads.run(lambda: self._ground.sync(partial))
+        await threads.run(lambda: self._ground.place(partial, path))

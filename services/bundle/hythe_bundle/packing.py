@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from hythe import tracing
+from hythe import threads, tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.oci import Descriptor
 from hythe.oci.fields import load_object
 from hythe.oci.media_types import OCI_MANIFEST
 from hythe.ports.snapshots import Snapshotter
+from hythe.reference import parse_reference
 from hythe_bundle import carried, foreign, id_maps
 from hythe_bundle.bundle import Bundles
 from hythe_bundle.carried import Files, Source
 from hythe_bundle.carrying import Carrier, Compression, Packing, Result, Sight
 from hythe_bundle.directories import Progress
+from hythe_bundle.known_bundles import record_of
 from hythe_bundle.ledger import Ground
-from hythe_bundle.making import Making, in_thread, until_end
+from hythe_bundle.making import Making
+from hythe_bundle.storing import Additions, Store, additions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +45,6 @@ class Stored:
     reference: str
     target: Descriptor
     warnings: tuple[str, ...]
-
-
-class Shelf(Protocol):
-    """The content of a namespace on this host, to put blobs into."""
-
-    async def keep(self, namespace: str, media_type: str, data: bytes) -> Descriptor:
-        """Put a small blob there.
-
-        Raises:
-            HytheError: what distribution says, Unavailable too when it is away.
-        """
-
-    async def keep_stream(self, namespace: str, media_type: str, reader: int) -> Descriptor:
-        """Put there what comes from the descriptor `reader` up to its end; the caller closes it.
-
-        A cancelled caller must first let it come to an end. Nothing is kept then, and none of it on failure.
-
-        Raises:
-            HytheError: what distribution says.
-        """
-
-    async def register(self, namespace: str, reference: str, target: Descriptor) -> None:
-        """Give a manifest whose blobs are all there a name.
-
-        Raises:
-            HytheError: what distribution says.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +67,19 @@ class Packer:
         making: Making,
         ground: Ground,
         carrier: Carrier,
-        shelf: Shelf,
+        store: Store,
         disk: foreign.ForeignDisk,
         own_root: str,
-        normalise: Callable[[str], str],
     ) -> None:
-        """Leave out what lies below `own_root`; `normalise` spells the name of an artifact in its one way."""
+        """Leave out what lies below `own_root`."""
         self._snapshots = snapshots
         self._bundles = bundles
         self._making = making
         self._ground = ground
         self._carrier = carrier
-        self._shelf = shelf
+        self._store = store
         self._disk = disk
         self._own_root = own_root
-        self._normalise = normalise
 
     async def pack(
         self,
@@ -131,7 +103,7 @@ class Packer:
         """
         subject = await self._subject(namespace, container_id, directory)
         async with self._making.unfinished(file, directory=False) as partial:
-            archive = await in_thread(lambda: self._ground.open_new(partial))
+            archive = await threads.run(lambda: self._ground.open_new(partial))
             try:
                 progress(0, 0)
                 with tracing.span("pack bundle"):
@@ -161,44 +133,31 @@ class Packer:
         Raises:
             InvalidArgument: `reference` is none.
             FailedPrecondition: as for `pack`; also where a file's name would hide another one in a layer.
-            HytheError: see `Shelf`.
+            HytheError: see `Store.register` and `Ingest`; then nothing that was added stays.
         """
-        name = self._normalise(reference)
+        name = str(parse_reference(reference))
         subject = await self._subject(namespace, container_id, directory)
         progress(0, 0)
-        with tracing.span("pack bundle"):
-            layer, result = await self._store_layer(namespace, subject, epoch_s, progress)
-        await self._check_whole(subject)
-        config = await self._shelf.keep(namespace, carried.CONFIG_TYPE, carried.artifact_config(subject.files))
-        manifest = carried.artifact_manifest(config, layer)
-        target = await self._shelf.keep(namespace, OCI_MANIFEST, manifest)
-        await self._shelf.register(namespace, name, target)
-        return Stored(name, target, (*subject.warnings, *result.warnings))
+        async with additions(self._store, namespace) as added:
+            with tracing.span("pack bundle"):
+                layer, result = await self._store_layer(namespace, subject, epoch_s, added, progress)
+            raw_config = carried.artifact_config(subject.files)
+            config = Descriptor(carried.CONFIG_TYPE, await added.put(raw_config), len(raw_config))
+            manifest = carried.artifact_manifest(config, layer)
+            target = Descriptor(OCI_MANIFEST, await added.put(manifest), len(manifest))
+            kept = await self._store.register(namespace, name, target)
+        return Stored(kept, target, (*subject.warnings, *result.warnings))
 
     async def _store_layer(
-        self, namespace: str, subject: _Subject, epoch_s: int | None, progress: Progress
+        self, namespace: str, subject: _Subject, epoch_s: int | None, added: Additions, progress: Progress
     ) -> tuple[Descriptor, Result]:
-        """Let the archive go into content while it is made; it is on no other disk."""
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        keeping = asyncio.ensure_future(self._shelf.keep_stream(namespace, carried.LAYER_TYPE, reader))
         packing = Packing("gzip", as_layer=True, epoch_s=epoch_s)
-        work = self._carrier.pack(subject.sight, {}, packing, writer, lambda done: progress(done, 0))
-        packed = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait([packed, keeping], return_when=asyncio.FIRST_COMPLETED)
-            if keeping.done():
-                keeping.result()  # raises: it can't have come to the end before the archive has
-            result = await packed
-            os.close(writer)
-            writer = -1
-            return await keeping, result
-        finally:
-            for each in (packed, keeping):
-                each.cancel()
-            if writer >= 0:
-                os.close(writer)
-            await until_end(asyncio.gather(packed, keeping, return_exceptions=True))
-            os.close(reader)
+        async with self._store.ingest(namespace) as ingest:
+            result = await self._carrier.pack_into(subject.sight, packing, ingest.write, lambda done: progress(done, 0))
+            await self._check_whole(subject)
+            layer = Descriptor(carried.LAYER_TYPE, Digest(result.digest), result.size_bytes)
+            added.note(layer.digest, new=await ingest.commit(layer.digest, layer.size_bytes, {}))
+        return layer, result
 
     async def _subject(self, namespace: str, container_id: str, directory: str) -> _Subject:
         return await (self._of_container(namespace, container_id) if container_id else self._of_directory(directory))
@@ -214,11 +173,7 @@ class Packer:
         config = await asyncio.to_thread(self._disk.read_config, directory)
         if found.config.root.startswith("/") or found.root != f"{found.directory}/{carried.ROOTFS}":
             config = carried.text_of(carried.portable(found.config.value, self._own_root)[0])
-        record = b""
-        if carried.RECORD in await asyncio.to_thread(self._ground.names, directory):
-            record = await asyncio.to_thread(
-                self._ground.read_file, directory, carried.RECORD, carried.MAX_RECORD_BYTES
-            )
+        if record := await record_of(self._ground, directory):
             carried.read_record(record, f"{directory}/{carried.RECORD}")
         return _Subject(Files(config, record), Sight(directory, directory=found.root))
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from hythe import failpoints, tracing
+from hythe import failpoints, threads, tracing
 from hythe.clock import now_rfc3339
 from hythe.errors import FailedPrecondition, NotFound
 from hythe.ports.snapshots import Snapshotter
@@ -27,7 +26,6 @@ from hythe_bundle.wishes import MountWish, NamespaceWishes
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 GRACE_S = 1.0
 _STEP = "make volume"
@@ -232,16 +230,16 @@ class Volumes:
         try:
             await self._stage(stage, wish)
             failpoints.reach("bundle.volume.staged")
-            await _to_its_end(self._commit(stage, wanted))
+            await threads.until_end(self._commit(stage, wanted))
         except BaseException:
-            await _to_its_end(asyncio.to_thread(self._files.discard, stage))
+            await threads.run(lambda: self._files.discard(stage))
             raise
         failpoints.reach("bundle.volume.made")
         return wanted
 
     async def _stage(self, stage: Path, wish: VolumeWish | None) -> bool:
         """Make the data that a volume begins with: what the image has at its place, or nothing; tell whether it has any."""
-        await _to_its_end(asyncio.to_thread(self._files.make_stage, stage, wish.root if wish else (0, 0)))
+        await threads.run(lambda: self._files.make_stage(stage, wish.root if wish else (0, 0)))
         if wish is None or not wish.chain_id:
             return False
         mounts = await self._snapshots.look(wish.chain_id)
@@ -258,12 +256,12 @@ class Volumes:
         stage = self._files.new_stage(volume.namespace)
         try:
             if await self._stage(stage, wish):
-                await _to_its_end(asyncio.to_thread(self._files.fill, volume, stage))
+                await threads.run(lambda: self._files.fill(volume, stage))
         finally:
-            await _to_its_end(asyncio.to_thread(self._files.discard, stage))
+            await threads.run(lambda: self._files.discard(stage))
 
     async def _retire(self, volume: Volume, *, durable: bool) -> None:
-        await _to_its_end(self._retire_whole(volume, durable=durable))
+        await threads.until_end(self._retire_whole(volume, durable=durable))
 
     async def _retire_whole(self, volume: Volume, *, durable: bool) -> None:
         place = await asyncio.to_thread(self._files.retire, volume, durable=durable)
@@ -289,13 +287,3 @@ class Volumes:
             await asyncio.to_thread(self._files.discard, place)
         except OSError as error:
             log.warning("files of a removed volume could not be removed: %s", error, extra={"at": str(place)})
-
-
-async def _to_its_end(work: Awaitable[T]) -> T:
-    """Wait for `work`, which must not stop half-way, also when the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -14,7 +14,6 @@ from hythe_bundle.adapters import host
 from hythe_bundle.adapters.bundle_directories import BundleDirectories
 from hythe_bundle.adapters.bundle_ledger import BundleLedger
 from hythe_bundle.adapters.bus_blobs import BusBlobs
-from hythe_bundle.adapters.bus_shelf import BusShelf, normalise
 from hythe_bundle.adapters.bus_store import BusStore
 from hythe_bundle.adapters.carrying import CarryingWorker
 from hythe_bundle.adapters.database import Database
@@ -40,9 +39,11 @@ from hythe_bundle.directories import Directories
 from hythe_bundle.figures import PrometheusFigures
 from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
+from hythe_bundle.known_bundles import KnownBundles
 from hythe_bundle.making import Making
 from hythe_bundle.packing import Packer
 from hythe_bundle.snapshot_handlers import SnapshotHandlers
+from hythe_bundle.storing import Store
 from hythe_bundle.unpacker import Unpacker
 from hythe_bundle.user_snapshots import UserSnapshots
 from hythe_bundle.volume_handlers import VolumeHandlers
@@ -79,10 +80,12 @@ async def build(process: Process) -> AsyncIterator[None]:
     service = Service(process, "bundle")
     Handlers(bundles, unpacker, platform).register(service)
     VolumeHandlers(volumes, process.settings.host).register(service)
-    carried = await _carried_bundles(process, database, snapshots, unpacker, blobs, bundles, descriptions, platform)
+    store = BusStore(process.bus, process.settings.host)
+    carried = await _carried_bundles(
+        process, database, snapshots, unpacker, blobs, store, bundles, descriptions, platform
+    )
     carried.register(service)
     SnapshotHandlers(UserSnapshots(snapshots)).register(service)
-    store = BusStore(process.bus, process.settings.host)
     comparer = Comparer(snapshots, WorkerDiffer(root), store)
     committer = Committer(comparer, store, images, platform)
     DiffHandlers(comparer, committer, store, process.settings.host).register(service)
@@ -102,6 +105,7 @@ async def _carried_bundles(
     snapshots: Snapshotter,
     unpacker: Unpacker,
     blobs: Blobs,
+    store: Store,
     bundles: Bundles,
     descriptions: Descriptions,
     platform: Platform,
@@ -113,21 +117,19 @@ async def _carried_bundles(
     making = Making(ledger, ground)
     await making.recover()
     carrier, disk = CarryingWorker(process.directory, settings.disk_reserve_bytes), LocalForeignDisk()
-    shelf = BusShelf(process.bus, settings.host)
     return BundleHandlers(
         Directories(
             snapshots,
             unpacker,
             blobs,
-            bundles,
             descriptions,
             making,
-            ledger,
             ground,
             carrier,
             disk,
             platform,
             ground.own_root,
         ),
-        Packer(snapshots, bundles, making, ground, carrier, shelf, disk, ground.own_root, normalise),
+        KnownBundles(bundles, making, ledger, ground, disk),
+        Packer(snapshots, bundles, making, ground, carrier, store, disk, ground.own_root),
     )

@@ -50,9 +50,7 @@ def enter(parent: int, kept: Sequence[int] = KEPT) -> None:
     Raises:
         OSError: the kernel refuses one of the steps.
     """
-    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-    if os.getppid() != parent:
-        raise OSError("the parent process is gone")
+    tie_to(parent)
     for what, most in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_AS, MAX_ADDRESS_SPACE_BYTES),
@@ -74,6 +72,17 @@ def enter(parent: int, kept: Sequence[int] = KEPT) -> None:
     data = (_CapData * 2)(_CapData(mask, mask, 0), _CapData(0, 0, 0))
     if _libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
         raise OSError(ctypes.get_errno(), "capset")
+
+
+def tie_to(parent: int) -> None:
+    """Let this process end with its parent, whose process id is `parent`.
+
+    Raises:
+        OSError: the parent has died already.
+    """
+    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != parent:
+        raise OSError("the parent process is gone")
 
 
 def start_write_back(fd: int) -> None:

@@ -47,10 +47,12 @@ _PAX_NAME = b"pax"
 def header(entry: Header) -> bytes:
     """Return the header of `entry`, with a pax header before it where ustar has no room; the data is to follow.
 
+    An extended attribute with ``=`` in its name is left out, for a pax header can't hold it.
+
     Spec: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block".
     """
     name = entry.name + b"/" if entry.kind == tar.DIRECTORY else entry.name
-    records = {b"SCHILY.xattr." + key: value for key, value in entry.xattrs.items()}
+    records = {b"SCHILY.xattr." + key: value for key, value in entry.xattrs.items() if b"=" not in key}
     if len(name) > 100:
         records[b"path"] = name
     if len(entry.link) > 100:

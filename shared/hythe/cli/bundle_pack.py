@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.bundle_words import absolute, container_of, is_directory, long_arguments, operate
+from hythe.cli.commit import source_date_epoch
 from hythe.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def pack(context: Context) -> int:
     args = context.args
     if bool(args.output) == bool(args.push):
         raise InvalidArgument("check the command line: say either -o FILE or --push REF")
-    body: dict[str, Any] = {"epoch_s": _epoch_s()}
+    body: dict[str, Any] = {"epoch_s": source_date_epoch()}
     host = ""
     if is_directory(args.bundle):
         body["directory"] = absolute(args.bundle)
@@ -95,15 +95,6 @@ def _by_suffix(file: str) -> str:
     return "none"
 
 
-def _epoch_s() -> int | None:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise InvalidArgument(f"read SOURCE_DATE_EPOCH: {text[:50]!r} is no number of seconds since 1970")
-    return int(text)
-
-
 def unpack_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe bundle unpack`."""
     parser.description = "Make the new directory DIR of an archive that `hythe bundle pack` wrote."
@@ -134,16 +125,9 @@ def pull_arguments(parser: ArgumentParser) -> None:
 def pull(context: Context) -> int:
     """Pull a bundle."""
     args = context.args
-    from hythe.cli.progress import make_progress
 
     order = {"reference": args.reference, "artifact_type": ARTIFACT_TYPE, "plain_http": args.plain_http}
-    fetched: dict[str, Any] = {}
-    with make_progress(sys.stderr, args.progress, quiet=args.quiet) as progress:
-        for state, payload in context.bus.operate(context.subject("distribution", "image", "fetch"), order):
-            if state == "done":
-                fetched = payload
-            else:
-                progress.message(payload)
+    fetched = asking.with_progress(context, context.subject("distribution", "image", "fetch"), order)
     image = {"reference": fetched["reference"], "digest": fetched["target"]["digest"]}
     body = {"image": image, "directory": absolute(args.directory), "plain_http": args.plain_http}
     return _made(context, operate(context, "fetch", body))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from hythe import subjects
+from hythe.cli import asking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def long_arguments(parser: ArgumentParser) -> None:
 
 def subject(context: Context, verb: str, host: str = "") -> str:
     """Return the subject of a request to the bundle service of a host, the command's own by default."""
-    return subjects.host_rpc(context.namespace, host or context.settings.host, "bundle", NOUN, verb)
+    return asking.bundle_subject(context, NOUN, verb, host)
 
 
 def ask(context: Context, verb: str, body: dict[str, Any], host: str = "") -> dict[str, Any]:
@@ -51,21 +50,7 @@ def operate(context: Context, verb: str, body: dict[str, Any], host: str = "") -
 
     When this command is interrupted, the service ends the work and takes away what it made.
     """
-    from hythe.cli.progress import make_progress  # only when something takes long
-
-    args = context.args
-    result: dict[str, Any] = {}
-    try:
-        with make_progress(sys.stderr, args.progress, quiet=args.quiet) as progress:
-            for state, payload in context.bus.operate(subject(context, verb, host), body):
-                if state == "done":
-                    result = payload
-                else:
-                    progress.message(payload)
-    except KeyboardInterrupt:
-        print("cancelled; what is unfinished is taken away", file=sys.stderr)
-        raise
-    return result
+    return asking.with_progress(context, subject(context, verb, host), body, "what is unfinished is taken away")
 
 
 def container_of(context: Context, key: str) -> tuple[str, str]:

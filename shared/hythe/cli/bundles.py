@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.bundle_words import absolute, ask, container_of, is_directory, long_arguments, operate, subject
 from hythe.cli.each import for_each
 from hythe.cli.subcommands import Command
@@ -85,17 +84,9 @@ def _image(context: Context, name: str) -> dict[str, str]:
     except NotFound as error:
         if error.details.get("kind") not in ("", None, "image"):
             raise
-    from hythe.cli.progress import make_progress
-
     args = context.args
     body = {"reference": name, "host": context.settings.host, "plain_http": args.plain_http}
-    result: dict[str, Any] = {}
-    with make_progress(sys.stderr, args.progress, quiet=args.quiet) as progress:
-        for state, payload in context.bus.operate(context.subject("runtime", "image", "pull"), body):
-            if state == "done":
-                result = payload["image"]
-            else:
-                progress.message(payload)
+    result = asking.with_progress(context, context.subject("runtime", "image", "pull"), body)["image"]
     return {"reference": result["reference"], "digest": result["target"]["digest"]}
 
 
@@ -106,14 +97,7 @@ def ls_arguments(parser: ArgumentParser) -> None:
 
 def ls(context: Context) -> int:
     """List bundles."""
-    rows: list[dict[str, Any]] = []
-    after = ""
-    while True:
-        page = ask(context, "list", {"after": after})
-        rows += page["bundles"]
-        after = page.get("next", "")
-        if not after:
-            break
+    rows = list(asking.pages(lambda after: ask(context, "list", {"after": after}), "bundles"))
     if context.args.quiet:
         for row in rows:
             print(output.visible(row["path"]))
@@ -177,8 +161,7 @@ def rm(context: Context) -> int:
     """Remove bundle directories, each even if one before could not be."""
 
     def remove(text: str) -> None:
-        for _ in context.bus.operate(subject(context, "remove"), {"directory": absolute(text)}):
-            pass  # it tells nothing on its way
+        context.follow(subject(context, "remove"), {"directory": absolute(text)})
         print(output.visible(text))
 
     for_each(context.args.directories, remove)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from hythe import subjects
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -55,7 +54,7 @@ def commit(context: Context) -> int:
         "source_date_epoch": source_date_epoch(),
     }
     subject = (
-        subjects.host_rpc(context.namespace, context.settings.host, "bundle", "image", "commit")
+        asking.bundle_subject(context, "image", "commit")
         if args.snapshot
         else context.subject("runtime", "container", "commit")
     )
@@ -85,15 +84,11 @@ def committed_row(result: dict[str, Any]) -> dict[str, Any]:
 
 def follow(context: Context, subject: str, body: dict[str, Any]) -> dict[str, Any]:
     """Follow an operation that writes a layer to its result; the service ends it when this command is interrupted."""
-    result: dict[str, Any] = {}
     try:
-        for state, payload in context.bus.operate(subject, body):
-            if state == "done":
-                result = payload
+        return context.follow(subject, body)
     except KeyboardInterrupt:
         print("cancelled; nothing of it is kept", file=sys.stderr)
         raise
-    return result
 
 
 def source_date_epoch() -> int | None:

@@ -154,11 +154,7 @@ def rm(context: Context) -> int:
 
 
 def _operate(context: Context, verb: str, body: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for state, payload in context.bus.operate(context.subject("runtime", "container", verb), body):
-        if state == "done":
-            result = payload
-    return result
+    return context.operate("runtime", "container", verb, body)
 
 
 def _each(context: Context, act: Callable[[str], dict[str, Any]]) -> int:

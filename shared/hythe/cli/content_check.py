@@ -30,14 +30,14 @@ def check(context: Context) -> int:
     args = context.args
     body = {"digests": [str(find_digest(context, text)) for text in args.digests], "repair": args.repair}
     on_terminal = sys.stderr.isatty() and not args.quiet
-    result: dict[str, Any] = {}
-    for state, payload in context.bus.operate(content_of(context).subject("content", "check"), body):
-        if state == "done":
-            result = payload
-        elif on_terminal:
+
+    def told(payload: dict[str, Any]) -> None:
+        if on_terminal:
             done, total = output.size(payload["done_bytes"]), output.size(payload["total_bytes"])
             blobs = f"{payload['done_blobs']} of {payload['total_blobs']} blobs"
             sys.stderr.write(f"\rchecked {blobs}, {done} of {total}\x1b[K")
+
+    result = context.follow(content_of(context).subject("content", "check"), body, told)
     if on_terminal:
         sys.stderr.write("\r\x1b[K")
     if context.as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hythe.cli import asking
 from hythe.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -30,13 +31,7 @@ def ask(context: Context, noun: str, verb: str, **body: Any) -> dict[str, Any]:
 
 def pages(context: Context, noun: str, field: str, **body: Any) -> Iterator[dict[str, Any]]:
     """Yield what all pages of a list have in `field`, each asked for when it is needed."""
-    after = ""
-    while True:
-        page = ask(context, noun, "list", after=after, **body)
-        yield from page[field]
-        after = page.get("next", "")
-        if not after:
-            return
+    return asking.pages(lambda after: ask(context, noun, "list", after=after, **body), field)
 
 
 def find_digest(context: Context, text: str) -> Digest:

@@ -10,6 +10,7 @@ from hythe.errors import HytheError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from typing import Any
 
     from hythe.client.root_span import CommandTrace
@@ -78,10 +79,22 @@ class Context:
         Raises:
             HytheError: what the service said, or that it does not answer.
         """
+        return self.follow(self.subject(service, noun, verb), body)
+
+    def follow(
+        self, subject: str, body: dict[str, Any], told: Callable[[dict[str, Any]], object] = lambda payload: None
+    ) -> dict[str, Any]:
+        """Follow an operation to its end, and return its result; `told` is told what it tells on its way.
+
+        Raises:
+            HytheError: what the service said, or that it does not answer.
+        """
         result: dict[str, Any] = {}
-        for state, payload in self.bus.operate(self.subject(service, noun, verb), body):
+        for state, payload in self.bus.operate(subject, body):
             if state == "done":
                 result = payload
+            else:
+                told(payload)
         return result
 
     def finish(self, error: HytheError | None, code: int) -> str:

@@ -18,6 +18,12 @@ def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
     Raises:
         HytheError: one of them could not be done.
     """
+    if error := tried(names, act):
+        raise error
+
+
+def tried(names: Iterable[str], act: Callable[[str], object]) -> HytheError | None:
+    """Do `act` with each of `names` in their order, and return the first error; the others are shown on stderr."""
     first: HytheError | None = None
     for name in names:
         try:
@@ -26,8 +32,7 @@ def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
             if first is not None:
                 _show(error)
             first = first or error
-    if first is not None:
-        raise first
+    return first
 
 
 def _show(error: HytheError) -> None:

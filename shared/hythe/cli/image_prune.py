@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.filters_docker import moment_s, read
 from hythe.cli.image_words import DANGLING, familiar
-from hythe.errors import FailedPrecondition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +36,9 @@ def prune_arguments(parser: ArgumentParser) -> None:
 def prune(context: Context) -> int:
     """Remove images."""
     body = request_body(context.args, time.time())
-    if not context.args.dry_run and not context.args.force and not _agreed(all_images=context.args.all):
+    args = context.args
+    what = "all images that no container uses" if args.all else "all images without a name"
+    if not args.dry_run and not args.force and not asking.agreed("images", what):
         return exits.OK
     answer = context.bus.call(context.subject("distribution", "image", "prune"), body, timeout_s=PRUNE_S)
     if context.as_json:
@@ -62,21 +62,6 @@ def request_body(args: Namespace, now_s: float) -> dict[str, Any]:
         "labels": filters.get("label", []),
         "dry_run": args.dry_run,
     }
-
-
-def _agreed(*, all_images: bool) -> bool:
-    """Ask on the terminal; anything but yes means no.
-
-    Raises:
-        FailedPrecondition: nobody can be asked.
-    """
-    if not sys.stdin.isatty():
-        raise FailedPrecondition(
-            "ask whether to prune images: stdin is no terminal", next_step="say --force, or --dry-run to see what goes"
-        )
-    what = "all images that no container uses" if all_images else "all images without a name"
-    print(f"This removes {what}.\nAre you sure? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _show(answer: dict[str, Any], *, dry_run: bool) -> None:

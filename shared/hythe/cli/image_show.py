@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 
 from hythe.cli import exits, output
+from hythe.cli.each import tried
 from hythe.cli.image_words import DANGLING, short_id, split_name
 from hythe.cli.templates import FreeMap, show, show_objects
-from hythe.errors import HytheError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,15 +56,12 @@ def inspect(context: Context) -> int:
     """Show all images that can be shown; then the first error is raised."""
     args = context.args
     found: list[dict[str, Any]] = []
-    first: HytheError | None = None
-    for image in args.images:
+
+    def show(image: str) -> None:
         body = {"image": image, "platform": args.platform}
-        try:
-            found.append(docker_object(context.bus.call(context.subject("distribution", "image", "inspect"), body)))
-        except HytheError as error:
-            if first is not None:
-                print(f"error: {output.visible(error.message)}", file=sys.stderr)
-            first = first or error
+        found.append(docker_object(context.bus.call(context.subject("distribution", "image", "inspect"), body)))
+
+    first = tried(args.images, show)
     if context.as_json:
         for one in found:
             output.json_line(one)

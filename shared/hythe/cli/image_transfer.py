@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
-from hythe.cli import exits, output
-from hythe.cli.progress import MODES, make_progress
+from hythe.cli import asking, exits, output
+from hythe.cli.progress import MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,17 +122,4 @@ def _sent(context: Context, verb: str, body: dict[str, Any]) -> int:
 
 
 def _operate(context: Context, service: str, verb: str, body: dict[str, Any], kept: str) -> dict[str, Any]:
-    """Run an operation on an image with its progress on stderr; the service ends it when this command is interrupted."""
-    args = context.args
-    result: dict[str, Any] = {}
-    try:
-        with make_progress(sys.stderr, args.progress, quiet=args.quiet) as progress:
-            for state, payload in context.bus.operate(context.subject(service, "image", verb), body):
-                if state == "done":
-                    result = payload
-                else:
-                    progress.message(payload)
-    except KeyboardInterrupt:
-        print(f"cancelled; {kept}", file=sys.stderr)
-        raise
-    return result
+    return asking.with_progress(context, context.subject(service, "image", verb), body, kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.image_words import NONE, short_id, split_name
 from hythe.cli.subcommands import Command
 
@@ -100,14 +100,8 @@ def ls(context: Context) -> int:
 
 def all_images(context: Context) -> list[dict[str, Any]]:
     """Return every image of the namespace, by reference (`hythe.wire.images.ImageSummary`)."""
-    rows: list[dict[str, Any]] = []
-    after = ""
-    while True:
-        page = context.bus.call(context.subject("distribution", "image", "list"), {"after": after})
-        rows += page["images"]
-        after = page.get("next", "")
-        if not after:
-            return rows
+    subject = context.subject("distribution", "image", "list")
+    return list(asking.pages(lambda after: context.bus.call(subject, {"after": after}), "images"))
 
 
 def _show(args: Namespace, rows: list[dict[str, str]]) -> None:

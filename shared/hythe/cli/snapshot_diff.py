@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hythe import subjects
-from hythe.cli import archive_file, exits, output
+from hythe.cli import archive_file, asking, exits, output
 from hythe.cli.commit import COMPRESSIONS, follow, source_date_epoch
 from hythe.cli.content_words import content_of
 from hythe.cli.diff import print_changes
@@ -36,7 +35,7 @@ def diff(context: Context) -> int:
     args = context.args
     body = {"key": args.key, "other": args.other}
     if not args.output:
-        subject = subjects.host_rpc(context.namespace, context.settings.host, "bundle", "snapshot", "changes")
+        subject = asking.bundle_subject(context, "snapshot", "changes")
         print_changes(context, subject, body)
         return exits.OK
     to_stdout = args.output == "-"
@@ -44,7 +43,7 @@ def diff(context: Context) -> int:
         archive_file.check_stdout()
     layer = follow(
         context,
-        subjects.host_rpc(context.namespace, context.settings.host, "bundle", "snapshot", "diff"),
+        asking.bundle_subject(context, "snapshot", "diff"),
         {**body, "compression": args.compress, "source_date_epoch": source_date_epoch()},
     )
     blob, content = layer["blob"], content_of(context)

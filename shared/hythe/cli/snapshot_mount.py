@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hythe import subjects
 from hythe.cli import exits, output
+from hythe.cli.snapshot_words import ask
 from hythe.errors import AlreadyExists, FailedPrecondition, HytheError, InvalidArgument, NotFound
 from hythe.ports.snapshots import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from typing import Any
 
     from hythe.cli.context import Context
 
@@ -41,7 +40,7 @@ def mount(context: Context) -> int:
     from hythe.linux.files import open_real
 
     name, target = context.args.name, _directory(context.args.target)
-    kind = _ask(context, "info", name=name)["kind"]
+    kind = ask(context, "info", name=name)["kind"]
     if kind != "active" and context.args.rw:
         raise FailedPrecondition(
             f"mount snapshot {name}: it is {'committed' if kind == 'committed' else 'a view'}, so it is never written to",
@@ -112,13 +111,13 @@ def unmount(context: Context) -> int:
             ) from error
     view = _view_of(target)
     try:
-        labels = _ask(context, "info", name=view)["labels"]
+        labels = ask(context, "info", name=view)["labels"]
     except NotFound:
         if not ours:
             raise FailedPrecondition(f"unmount {target}: no snapshot is mounted there") from None
         return exits.OK
     if labels.get(MOUNTED_AT) == str(target):
-        _ask(context, "remove", name=view)
+        ask(context, "remove", name=view)
     return exits.OK
 
 
@@ -137,15 +136,15 @@ def _make_view(context: Context, name: str, target: Path) -> str:
     view = _view_of(target)
     body = {"name": view, "parent": name, "labels": {MOUNTED_AT: str(target)}}
     try:
-        _ask(context, "view", **body)
+        ask(context, "view", **body)
     except AlreadyExists:
         if mountinfo.mount_at(target) is not None and _is_ours(context, target):
             raise FailedPrecondition(
                 f"mount snapshot {name}: one is mounted at {target} already",
                 next_step=f"`hythe snapshot unmount {target}` first, or choose another directory",
             ) from None
-        _ask(context, "remove", name=view)
-        _ask(context, "view", **body)
+        ask(context, "remove", name=view)
+        ask(context, "view", **body)
     return view
 
 
@@ -158,13 +157,13 @@ def _view_of(target: Path) -> str:
 
 def _remove_view(context: Context, view: str) -> None:
     try:
-        _ask(context, "remove", name=view)
+        ask(context, "remove", name=view)
     except HytheError:
         pass  # `unmount` of the same directory removes it; the user hears of the first failure
 
 
 def _mounts(context: Context, name: str) -> list[Mount]:
-    found = _ask(context, "mounts", name=name)["mounts"]
+    found = ask(context, "mounts", name=name)["mounts"]
     return [Mount(each["type"], each["source"], each.get("target", ""), tuple(each["options"])) for each in found]
 
 
@@ -215,9 +214,3 @@ def _is_ours(context: Context, target: Path) -> bool:
     if mounted is None or target.is_relative_to(context.settings.root.resolve()):
         return False
     return mounted.source == SOURCE or str(target) in mountinfo.shown_at(context.settings.root / "bundle")
-
-
-def _ask(context: Context, verb: str, **body: Any) -> dict[str, Any]:
-    """Ask this host's bundle service about a snapshot."""
-    subject = subjects.host_rpc(context.namespace, context.settings.host, "bundle", "snapshot", verb)
-    return context.bus.call(subject, body)

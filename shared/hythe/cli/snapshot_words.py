@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hythe import subjects
+from hythe.cli import asking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,31 +16,17 @@ PER_HOST = "Snapshots belong to the host: all namespaces see the same ones."
 
 def ask(context: Context, verb: str, **body: Any) -> dict[str, Any]:
     """Make one short request to the host's bundle service and return its answer."""
-    return context.bus.call(_subject(context, verb), body)
+    return context.bus.call(asking.bundle_subject(context, "snapshot", verb), body)
 
 
 def operate(context: Context, verb: str, **body: Any) -> dict[str, Any]:
     """Have the host's bundle service do something that may take long, and return the result."""
-    result: dict[str, Any] = {}
-    for state, payload in context.bus.operate(_subject(context, verb), body):
-        if state == "done":
-            result = payload
-    return result
-
-
-def _subject(context: Context, verb: str) -> str:
-    return subjects.host_rpc(context.namespace, context.settings.host, "bundle", "snapshot", verb)
+    return context.follow(asking.bundle_subject(context, "snapshot", verb), body)
 
 
 def pages(context: Context, filters: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Yield all snapshots that match, by name (`hythe.wire.snapshots.SnapshotInfo`)."""
-    after = ""
-    while True:
-        page = ask(context, "list", filters=list(filters), after=after)
-        yield from page["snapshots"]
-        after = page.get("next", "")
-        if not after:
-            return
+    return asking.pages(lambda after: ask(context, "list", filters=list(filters), after=after), "snapshots")
 
 
 def mount_command(mount: dict[str, Any], target: str) -> str:

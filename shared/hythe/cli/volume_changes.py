@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
 from hythe.cli.each import for_each
 from hythe.cli.filters_docker import read
 from hythe.cli.flag_values import one_of
-from hythe.cli.volumes import ask, subject
-from hythe.errors import FailedPrecondition, NotFound
+from hythe.cli.volumes import ask
+from hythe.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from typing import Any
 
     from hythe.cli.context import Context
+
+
+_WHAT = {
+    True: "all volumes that no container uses, with all that is in them",
+    False: "all volumes without a name that no container uses, with all that is in them",
+}
 
 
 def create_arguments(parser: ArgumentParser) -> None:
@@ -81,12 +84,9 @@ def prune(context: Context) -> int:
     """Remove the volumes that no container uses."""
     args = context.args
     body = {"all": args.all, "labels": read(args.filter, ("label",)).get("label", []), "dry_run": args.dry_run}
-    if not args.dry_run and not args.force and not _agreed(every=args.all):
+    if not args.dry_run and not args.force and not asking.agreed("volumes", _WHAT[args.all]):
         return exits.OK
-    answer: dict[str, Any] = {}
-    for state, payload in context.bus.operate(subject(context, "prune"), body):
-        if state == "done":
-            answer = payload
+    answer = context.follow(asking.bundle_subject(context, "volume", "prune"), body)
     if context.as_json:
         output.json_line(answer)
         return exits.OK
@@ -95,18 +95,3 @@ def prune(context: Context) -> int:
         print("\n".join(output.visible(name) for name in answer["removed"]) + "\n")
     print(f"Total reclaim{'able' if args.dry_run else 'ed'} space: {output.size(answer['reclaimed_bytes'])}")
     return exits.OK
-
-
-def _agreed(*, every: bool) -> bool:
-    """Ask on the terminal; anything but yes means no.
-
-    Raises:
-        FailedPrecondition: nobody can be asked.
-    """
-    if not sys.stdin.isatty():
-        raise FailedPrecondition(
-            "ask whether to prune volumes: stdin is no terminal", next_step="say --force, or --dry-run to see what goes"
-        )
-    what = "all volumes that no container uses" if every else "all volumes without a name that no container uses"
-    print(f"This removes {what}, with all that is in them.\nAre you sure? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

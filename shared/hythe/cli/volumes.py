@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
-from hythe import subjects
-from hythe.cli import exits, output
+from hythe.cli import asking, exits, output
+from hythe.cli.each import tried
 from hythe.cli.subcommands import Command
-from hythe.errors import HytheError, InvalidArgument
+from hythe.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,14 +82,7 @@ def inspect_arguments(parser: ArgumentParser) -> None:
 def inspect(context: Context) -> int:
     """Show all volumes that there are; then the first error is raised."""
     found: list[Row] = []
-    first: HytheError | None = None
-    for name in context.args.names:
-        try:
-            found.append(docker_object(ask(context, "inspect", name=name)))
-        except HytheError as error:
-            if first is not None:
-                print(f"error: {output.visible(error.message)}", file=sys.stderr)
-            first = first or error
+    first = tried(context.args.names, lambda name: found.append(docker_object(ask(context, "inspect", name=name))))
     if context.as_json:
         for row in found:
             output.json_line(row)
@@ -108,23 +99,12 @@ def inspect(context: Context) -> int:
 
 def ask(context: Context, verb: str, **body: Any) -> Row:
     """Make one request about volumes to this host's bundle service and return its answer."""
-    return context.bus.call(subject(context, verb), body)
-
-
-def subject(context: Context, verb: str) -> str:
-    """Return the subject of a request about volumes to this host's bundle service."""
-    return subjects.host_rpc(context.namespace, context.settings.host, "bundle", "volume", verb)
+    return context.bus.call(asking.bundle_subject(context, "volume", verb), body)
 
 
 def all_volumes(context: Context) -> Iterator[Row]:
     """Yield every volume of the namespace by name (`hythe.wire.volumes.VolumeInfo`)."""
-    after = ""
-    while True:
-        page = ask(context, "list", after=after)
-        yield from page["volumes"]
-        after = page.get("next", "")
-        if not after:
-            return
+    return asking.pages(lambda after: ask(context, "list", after=after), "volumes")
 
 
 def select(rows: Iterator[Row], filters: Mapping[str, Sequence[str]]) -> list[Row]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 
+RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
 _SYS_OPENAT2 = 437
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,7 +27,22 @@ def open_beneath(directory: int, path: bytes, flags: int) -> int:
 
     Spec: openat2(2), RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS.
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    return _openat2(directory, path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+
+
+def open_in_root(root: int, path: bytes, flags: int) -> int:
+    """Open `path` as a process would whose root directory is the open `root`: links and ``..`` end there.
+
+    Raises:
+        OSError: as openat2(2).
+
+    Spec: openat2(2), RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS.
+    """
+    return _openat2(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     fd = int(_libc.syscall(_SYS_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how)))
     if fd < 0:
         code = ctypes.get_errno()

@@ -19,6 +19,7 @@ class Mounted:
         source: what was mounted, as the file system tells it: a device, a file, or a word.
         device: number of the file system, ``major:minor``.
         root: directory of that file system that shows at `point`.
+        passed_on: how mounts below `point` are passed on, e.g. ``shared:7``; empty for a private one.
     """
 
     point: str
@@ -27,6 +28,7 @@ class Mounted:
     source: str = ""
     device: str = ""
     root: str = ""
+    passed_on: tuple[str, ...] = ()
 
     @property
     def upper_directory(self) -> str:
@@ -45,7 +47,7 @@ def mounts(about: str = "") -> Iterator[Mounted]:
     Spec: proc(5), /proc/pid/mountinfo.
     """
     wanted = about.encode() if _PLAIN.fullmatch(about) else b""
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+    for line in _lines():
         if wanted not in line:
             continue
         before, _, after = line.partition(b" - ")
@@ -53,13 +55,29 @@ def mounts(about: str = "") -> Iterator[Mounted]:
         if len(fields) > 4 and len(rest) > 2:
             options = tuple(_text(option) for option in rest[2].split(b","))
             source, device, root = _text(rest[1]), fields[2].decode(), _text(fields[3])
-            yield Mounted(_text(fields[4]), rest[0].decode(), options, source, device, root)
+            passed_on = tuple(field.decode() for field in fields[6:])
+            yield Mounted(_text(fields[4]), rest[0].decode(), options, source, device, root, passed_on)
+
+
+def points() -> list[str]:
+    """Return all mount points of this process's mount namespace, in the order of mounting."""
+    return [_text(line.split(b" ", 5)[4]) for line in _lines()]
+
+
+def points_below(directory: Path) -> list[str]:
+    """Return the mount points at and below `directory`, in the order of mounting."""
+    top = str(directory.resolve())  # as the kernel spells it
+    return [point for point in points() if lies_in(point, top)]
+
+
+def lies_in(path: str, directory: str) -> bool:
+    """Tell whether a path, as the kernel spells it, is `directory` or lies below it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def mounted_below(directory: Path) -> str:
     """Return a mount point at or below `directory`; empty if there is none."""
-    top = str(directory.resolve())  # as the kernel spells it
-    return next((m.point for m in mounts() if m.point == top or m.point.startswith(f"{top}/")), "")
+    return next(iter(points_below(directory)), "")
 
 
 def mount_at(point: Path) -> Mounted | None:
@@ -74,11 +92,11 @@ def mount_at(point: Path) -> Mounted | None:
 
 def mount_of(path: Path) -> Mounted | None:
     """Return the mount in which `path` lies."""
-    place = path.resolve()
+    place = str(path.resolve())
     found = None
     for mount in mounts():
-        if place.is_relative_to(mount.point) and (found is None or len(mount.point) >= len(found.point)):
-            found = mount
+        if lies_in(place, mount.point) and (found is None or len(mount.point) >= len(found.point)):
+            found = mount  # of several at one point the last covers the others
     return found
 
 
@@ -93,13 +111,17 @@ def shown_at(path: Path) -> list[str]:
     above = mount_of(path)
     if above is None:
         return []
-    top = Path(above.root) / path.resolve().relative_to(above.point)
-    return [m.point for m in mounts() if m.device == above.device and Path(m.root).is_relative_to(top)]
+    top = str(Path(above.root) / path.resolve().relative_to(above.point))
+    return [m.point for m in mounts() if m.device == above.device and lies_in(m.root, top)]
 
 
 def overlay_on(upper: Path) -> str:
     """Return where an overlay that writes to `upper` is mounted; empty if it is nowhere."""
     return next((m.point for m in mounts(str(upper)) if m.upper_directory == str(upper)), "")
+
+
+def _lines() -> list[bytes]:
+    return Path("/proc/self/mountinfo").read_bytes().splitlines()
 
 
 def _text(field: bytes) -> str:

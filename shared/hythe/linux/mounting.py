@@ -10,10 +10,23 @@ from hythe.linux import files, idmap, libc, mount_calls, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import Protocol
 
     from hythe.linux.overlay import Form
-    from hythe.ports.snapshots import Mount
+
+    class Mount(Protocol):
+        """A mount as snapshotters describe it: `hythe.ports.snapshots.Mount`, or `Described`."""
+
+        @property
+        def type(self) -> str: ...
+        @property
+        def source(self) -> str: ...
+        @property
+        def target(self) -> str: ...
+        @property
+        def options(self) -> tuple[str, ...]: ...
+
 
 _FLAGS = {
     "ro": libc.MS_RDONLY,
@@ -27,6 +40,22 @@ _FLAGS = {
     "rbind": libc.MS_BIND | libc.MS_REC,
 }
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+
+
+class Described:
+    """A mount with the fields of `hythe.ports.snapshots.Mount`, for workers: that module takes long to import."""
+
+    __slots__ = ("options", "source", "target", "type")
+
+    def __init__(self, type: str, source: str, target: str, options: Iterable[str]) -> None:
+        self.type = type
+        self.source = source
+        self.target = target
+        self.options = tuple(options)
+
+    def quiet(self) -> Described:
+        """Return the same mount for one who only looks: no set-id bit, device or program in it means anything."""
+        return Described(self.type, self.source, self.target, (*self.options, "nosuid", "nodev", "noexec"))
 
 
 def mount(wanted: Mount, target: str, *, form: Form = "auto") -> None:

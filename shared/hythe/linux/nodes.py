@@ -1,4 +1,4 @@
-"""What a descriptor leads to, whatever its name leads to meanwhile: found in a root, changed, told by its file system."""
+"""What a descriptor leads to, whatever its name leads to meanwhile: changed, told by its file system."""
 
 from __future__ import annotations
 
@@ -29,36 +29,11 @@ _VIRTUAL = frozenset(
 )
 
 
-RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_IN_ROOT = 0x10
-_SYS_OPENAT2 = 437
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
 class _Time(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-
-
-def open_in_root(root: int, path: bytes, flags: int) -> int:
-    """Open `path` as a process would whose root directory is the open `root`: links and ``..`` end there.
-
-    Raises:
-        OSError: as openat2(2).
-
-    Spec: openat2(2), RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS.
-    """
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    fd = int(_libc.syscall(_SYS_OPENAT2, root, path, ctypes.byref(how), ctypes.sizeof(how)))
-    if fd < 0:
-        _check(fd, path)
-    return fd
 
 
 def link_descriptor(fd: int, directory: int, name: bytes) -> None:

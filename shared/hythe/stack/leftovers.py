@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
 import shutil
 import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from hythe.linux import libc, mountinfo
 from hythe.settings import Settings
 
-_MNT_DETACH = 2
-_UMOUNT_NOFOLLOW = 8
 _GONE_TIMEOUT_S = 5.0
 _OF_THE_PROCESSES = ("bus.json", "up.json", "services")
 _OF_THE_CONTAINERS = ("run", "runc")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def cgroup_directories(settings: Settings) -> list[Path]:
@@ -29,12 +25,7 @@ def cgroup_directories(settings: Settings) -> list[Path]:
 
 def cgroup_hierarchies() -> list[Path]:
     """Return where each cgroup hierarchy, v1 or v2, is mounted."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields, _, rest = line.partition(" - ")
-        if rest.split(" ")[0] in ("cgroup", "cgroup2"):
-            found.append(Path(_unescape(fields.split(" ")[4])))
-    return found
+    return [Path(mount.point) for mount in mountinfo.mounts("cgroup") if mount.type in ("cgroup", "cgroup2")]
 
 
 def processes_in(cgroups: Iterable[Path]) -> set[int]:
@@ -99,13 +90,8 @@ def _rmdir(path: Path) -> None:
 
 def mounts_below(directories: Iterable[Path]) -> list[Path]:
     """Return the mount points strictly below these directories, innermost first."""
-    tops = [f"{os.path.realpath(directory)}/" for directory in directories]  # as the kernel spells them
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        point = _unescape(line.split(" ")[4])
-        if any(point.startswith(top) for top in tops):
-            found.append(Path(point))
-    return found[::-1]
+    tops = tuple(f"{os.path.realpath(directory)}/" for directory in directories)  # as the kernel spells them
+    return [Path(point) for point in mountinfo.points() if point.startswith(tops)][::-1]
 
 
 def unmount_all(settings: Settings) -> int:
@@ -114,11 +100,13 @@ def unmount_all(settings: Settings) -> int:
     Mounts that somebody made for other parts of the root, e.g. a disk of its own for the content, stay.
     """
     places = (settings.state, settings.root / "bundle" / "bundles")
-    libc = ctypes.CDLL(None, use_errno=True)
     count = 0
     for point in mounts_below(places):
-        if libc.umount2(bytes(point), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
-            count += 1
+        try:
+            libc.umount(str(point), libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
+        except OSError:
+            continue
+        count += 1
     return count
 
 
@@ -139,7 +127,3 @@ def clear_state(state: Path, *, keep_containers: bool) -> None:
         state.rmdir()
     except OSError:
         pass  # a mount point, or not empty, or gone: all may be
-
-
-def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

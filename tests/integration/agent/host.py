@@ -20,6 +20,7 @@ from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.errors import HytheError
 from hythe.identifiers import new_id
+from hythe.linux import mountinfo
 from hythe.metrics import Metrics
 from hythe.process_runner import Process
 from hythe.stack.streams import ensure_streams
@@ -37,7 +38,7 @@ from hythe.wire.container import ContainerSpec, Epoch, ImageRef
 from hythe.wire.events import Event
 from hythe.wire.io import OFFSET_HEADER, Credit, IoEnd, IoOpen
 from hythe_runtime.agent.adapters.cgroup import KernelCgroups
-from hythe_runtime.agent.adapters.mounts import mount_points, unmount_below
+from hythe_runtime.agent.adapters.mounts import unmount_below
 from tests.fakes.bundles import make_bundle, remove_bundle
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.waiting import eventually, eventually_async
@@ -278,7 +279,7 @@ class AgentHost:
     def left_behind(self) -> list[str]:
         """Return what is there of any container: processes, mounts, run directories, runc's states, logs, bundles."""
         left = [f"process {pid}" for pid in self.processes()]
-        left += [point for point in mount_points() if point.startswith(str(self.directory))]
+        left += [point for point in mountinfo.points() if point.startswith(str(self.directory))]
         for place in ("state/run", "state/runc", "agent/logs", "bundle/bundles"):
             left += [str(path) for path in (self.directory / place).rglob("*") if not path.is_dir()]
         for top in Path("/sys/fs/cgroup").glob(f"*/{self._parent}/{HOST}/ctr/*"):

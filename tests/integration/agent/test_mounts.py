@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from hythe.errors import FailedPrecondition
-from hythe.linux import mounting
+from hythe.linux import mountinfo, mounting
 from hythe.ports.snapshots import Mount
-from hythe_runtime.agent.adapters.mounts import KernelMounts, mount_points, unmount_below
+from hythe_runtime.agent.adapters.mounts import KernelMounts, unmount_below
 from hythe_runtime.agent.model import Bundle
 from tests.fakes.bundles import make_bundle
 
@@ -34,7 +34,7 @@ def bundle(busybox_base: Path) -> Iterator[Bundle]:
 
 def points(bundle: Bundle) -> list[str]:
     """Return what is mounted at and below the root file system, relative to it."""
-    return [point.removeprefix(bundle.rootfs) for point in mount_points() if point.startswith(bundle.rootfs)]
+    return [point.removeprefix(bundle.rootfs) for point in mountinfo.points() if point.startswith(bundle.rootfs)]
 
 
 async def test_mounts_below_the_root_are_made_once_and_all_go(bundle: Bundle) -> None:

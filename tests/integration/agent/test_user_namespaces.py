@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hythe.errors import FailedPrecondition
-from hythe_runtime.agent.adapters.mounts import KernelMounts, mount_points, unmount_below
+from hythe.linux import mountinfo
+from hythe_runtime.agent.adapters.mounts import KernelMounts, unmount_below
 from tests.fakes.bundles import make_base, make_bundle
 from tests.integration.agent.host import NAMESPACE, AgentHost, Output
 
@@ -139,4 +140,4 @@ async def test_way_that_is_closed_above_the_stack_is_named(place: Path, base: Pa
     with pytest.raises(FailedPrecondition, match=f"can't pass {place}$") as raised:
         await KernelMounts(place / "stack").mount(bundle)
     assert f"chmod o+x {place}" in raised.value.next_step
-    assert mode(place) == 0o700 and bundle.rootfs not in mount_points()
+    assert mode(place) == 0o700 and bundle.rootfs not in mountinfo.points()

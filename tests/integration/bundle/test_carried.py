@@ -30,7 +30,7 @@ from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters.carrying import CarryingWorker
 from hythe_bundle.carrying import Compression, Packing, Sight
 from hythe_bundle.wishes import Wishes
-from hythe_bundle.worker.walk import GONE, open_file
+from hythe_bundle.worker.copying import GONE, Manner
 from scripts.lab.images import Image, ImageBuilder, Layer
 from tests.fixtures.bundles import ORIGIN, mounted
 from tests.fixtures.carried import CONFIG, CarriedRig, foreign, tree
@@ -266,7 +266,7 @@ def test_what_stands_in_a_files_place_is_not_opened(tmp_path: Path, kind: int) -
     directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
     try:
         with pytest.raises(OSError, match="another kind of file") as raised:
-            open_file(directory, b"f")
+            Manner().open(directory, b"f")
     finally:
         os.close(directory)
     assert raised.value.errno in GONE
@@ -390,7 +390,7 @@ async def test_stored_bundle_comes_back_the_same(carried: CarriedRig, image: Ima
     first = await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
     again = await carried.packer.store("default", "", str(directory), "registry.test/b", None, carried.told)
     assert first.target == again.target and again.reference == "registry.test/b:latest"
-    assert carried.shelf.names[first.reference] == first.target
+    assert carried.store.names["default", first.reference] == first.target
     await carried.directories.fetch(
         ORIGIN, first.target.digest, str(carried.ground / "two"), carried.reports.append, carried.told
     )
@@ -404,15 +404,16 @@ async def test_name_that_would_hide_another_in_a_layer_is_not_stored(carried: Ca
     directory = odd(foreign(carried.ground / "one"))
     with pytest.raises(FailedPrecondition, match="packed file can hold it"):
         await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
-    assert carried.shelf.names == {}
+    assert carried.store.names == {} and carried.store.blobs == {} and carried.store.open == 0
 
 
 async def test_failure_to_store_ends_the_packing(carried: CarriedRig, image: Image) -> None:
-    """When content takes no more, the packer ends too and its error is content's."""
+    """When content takes no more, the packer ends too, its error is content's, and nothing stays there."""
     directory = await carried.create(image, "one")
-    carried.shelf.failure = ResourceExhausted("store bundle: full")
+    carried.store.failures["write"] = ResourceExhausted("store bundle: full")
     with pytest.raises(ResourceExhausted, match="full"):
         await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
+    assert carried.store.blobs == {} and carried.store.open == 0
 
 
 async def test_image_is_no_packed_bundle(carried: CarriedRig, image: Image) -> None:
@@ -537,19 +538,19 @@ async def test_only_what_hythe_made_is_removed(carried: CarriedRig, image: Image
     wanted = carried.from_directory(made)
     await carried.bundles.prepare(wanted, carried.reports.append)
     with pytest.raises(FailedPrecondition, match="is made from it"):
-        await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(made))
     await carried.bundles.release("default", wanted.id)
     (made / "mounted").mkdir()
     with (
         mounted((Mount("tmpfs", "tmpfs", "", ("rw",)),), made / "mounted"),
         pytest.raises(FailedPrecondition, match="mounted"),
     ):
-        await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(made))
     with pytest.raises(NotFound):
-        await carried.directories.remove("other", str(carried.ground / "nothing"))
+        await carried.known.remove("other", str(carried.ground / "nothing"))
     with pytest.raises(FailedPrecondition, match="did not make it"):
-        await carried.directories.remove("default", str(others))
-    await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(others))
+    await carried.known.remove("default", str(made))
     assert list(carried.ground.iterdir()) == [others] and carried.left() == []
 
 
@@ -557,14 +558,14 @@ async def test_directory_in_place_of_the_one_that_was_made_is_not_removed(carrie
     """A directory that somebody put where Hythe's was is not Hythe's."""
     made = await carried.create(image, "made")
     made.rename(carried.ground / "moved")
-    (listed,) = await carried.directories.list("default")
+    (listed,) = await carried.known.list("default")
     assert listed.missing
     made.mkdir()
     with pytest.raises(FailedPrecondition, match="another directory"):
-        await carried.directories.remove("default", str(made))
+        await carried.known.remove("default", str(made))
     made.rmdir()
-    await carried.directories.remove("default", str(made))
-    assert await carried.directories.list("default") == []
+    await carried.known.remove("default", str(made))
+    assert await carried.known.list("default") == []
 
 
 async def test_list_shows_bundles_of_containers_and_created_ones(carried: CarriedRig, image: Image) -> None:
@@ -572,11 +573,11 @@ async def test_list_shows_bundles_of_containers_and_created_ones(carried: Carrie
     made = await carried.create(image, "made")
     wanted = carried.from_directory(made)
     await carried.bundles.prepare(wanted, carried.reports.append)
-    rows = {row.kind: row for row in await carried.directories.list("default")}
+    rows = {row.kind: row for row in await carried.known.list("default")}
     assert rows["created"].path == str(made) and rows["created"].containers == (wanted.id[:12],)
     assert rows["created"].image == ORIGIN.reference and Digest(rows["created"].digest.removeprefix("sha256:"))
     assert rows["container"].image == f"bundle:{made}"
-    assert await carried.directories.list("other") == []
-    shown = await carried.directories.inspect("default", wanted.id, "")
+    assert await carried.known.list("other") == []
+    shown = await carried.known.inspect("default", wanted.id, "")
     assert shown.kind == "container" and shown.root == str(made / "rootfs") and shown.mounts == ()
-    assert (await carried.directories.inspect("default", "", str(made))).kind == "created"
+    assert (await carried.known.inspect("default", "", str(made))).kind == "created"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +54,7 @@ def make(directory: Path, count: int, *, name: str = "x") -> Layers:
 
 def points_below(directory: Path) -> list[str]:
     """Return every mount point at or below `directory`, in the order of mounting."""
-    top = os.path.realpath(directory)
-    return [mount.point for mount in mountinfo.mounts() if mount.point == top or mount.point.startswith(f"{top}/")]
+    return mountinfo.points_below(directory)
 
 
 def lines_about(directory: Path) -> list[str]:

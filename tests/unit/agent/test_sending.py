@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from hythe.errors import Conflict, DeadlineExceeded, Unavailable
 from hythe_runtime.agent.model import Exit
+from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.sending import CHUNK_BYTES, Sending
-from hythe_runtime.agent.stdio import Channel, Outputs
+from hythe_runtime.agent.stdio import Channel
 from tests.fakes.agent_bus import FakeTransport
 from tests.fixtures.waiting import until
 

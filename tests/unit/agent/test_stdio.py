@@ -11,7 +11,8 @@ import pytest
 from hythe.errors import NotFound
 from hythe_runtime.agent import stdio
 from hythe_runtime.agent.model import Exit
-from hythe_runtime.agent.stdio import Channel, Outputs, View
+from hythe_runtime.agent.outputs import Outputs
+from hythe_runtime.agent.stdio import Channel, View
 from tests.fakes.agent_bus import FakeTransport, ReceivedChannel
 from tests.fixtures.waiting import eventually_async
 

@@ -8,7 +8,7 @@ import socket
 import tarfile
 from pathlib import Path
 
-from hythe.archive.pack import Packer
+from hythe.archive.pack import Form, Packer
 from hythe.linux.nodes import is_virtual
 
 
@@ -126,8 +126,16 @@ def test_very_deep_tree_takes_one_descriptor_at_a_time(tmp_path: Path) -> None:
     assert most - before <= 7
 
 
+class Moved(Form):
+    """Seven users and eight groups further on."""
+
+    def owner(self, uid: int, gid: int) -> tuple[int, int]:
+        """See `Form.owner`."""
+        return uid + 7, gid + 8
+
+
 def test_owner_in_the_archive_is_what_the_caller_says(tmp_path: Path) -> None:
     """A container with ids of its own sees files with those ids."""
     (tmp_path / "f").write_text("")
-    found = pack(tmp_path, "f", packer=Packer(lambda uid, gid: (uid + 7, gid + 8)))
+    found = pack(tmp_path, "f", packer=Packer(Moved()))
     assert (found["f"].uid, found["f"].gid) == (7, 8)

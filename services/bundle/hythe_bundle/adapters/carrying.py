@@ -12,6 +12,7 @@ from typing import Any
 from hythe.errors import FailedPrecondition, HytheError, ResourceExhausted
 from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters import disk_errors
+from hythe_bundle.adapters.pipes import Sink, through_pipe
 from hythe_bundle.adapters.worker import WorkerApplier
 from hythe_bundle.adapters.worker_process import Failed, ended, finish, parse_failed, read_some, worker_command
 from hythe_bundle.applier import Limits
@@ -40,7 +41,20 @@ class CarryingWorker:
         self, sight: Sight, files: Mapping[str, bytes], packing: Packing, archive: int, progress: Callable[[int], None]
     ) -> Result:
         """See `Carrier.pack`."""
-        order = {
+        order = self._packing(sight, files, packing, archive) | {"reserve_bytes": self._reserve_of(archive)}
+        return await self._run("pack", Path(sight.name), order, (archive,), progress)
+
+    async def pack_into(self, sight: Sight, packing: Packing, sink: Sink, progress: Callable[[int], None]) -> Result:
+        """See `Carrier.pack_into`."""
+
+        async def work(writing: int, has_it: Callable[[], None]) -> Result:
+            order = self._packing(sight, {}, packing, writing) | {"reserve_bytes": 0}
+            return await self._run("pack", Path(sight.name), order, (writing,), progress, has_it)
+
+        return await through_pipe(work, sink)
+
+    def _packing(self, sight: Sight, files: Mapping[str, bytes], packing: Packing, archive: int) -> dict[str, Any]:
+        return {
             **self._seen(sight),
             "archive": archive,
             "files": {name: data.decode() for name, data in files.items()},
@@ -48,9 +62,7 @@ class CarryingWorker:
             "prefix": packing.prefix,
             "as_layer": packing.as_layer,
             "epoch_s": packing.epoch_s,
-            "reserve_bytes": 0 if packing.as_layer else self._reserve_of(archive),
         }
-        return await self._run("pack", Path(sight.name), order, (archive,), progress)
 
     async def unpack(
         self, name: str, archive: int, target: Path, progress: Callable[[int], None], *, below_root: bool
@@ -76,7 +88,13 @@ class CarryingWorker:
         return self._reserve_bytes if found.st_dev == self._root.stat().st_dev else 0
 
     async def _run(
-        self, verb: str, where: Path, order: dict[str, Any], descriptors: Sequence[int], progress: Callable[[int], None]
+        self,
+        verb: str,
+        where: Path,
+        order: dict[str, Any],
+        descriptors: Sequence[int],
+        progress: Callable[[int], None],
+        started: Callable[[], None] = lambda: None,
     ) -> Result:
         step = f"{verb} bundle {where}"
         process = await asyncio.create_subprocess_exec(
@@ -89,6 +107,7 @@ class CarryingWorker:
             cwd="/",
             env={},
         )
+        started()
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         complaint = asyncio.create_task(read_some(process.stderr))
         try:

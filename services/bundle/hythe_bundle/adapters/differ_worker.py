@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,13 +16,12 @@ from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, HytheError, Internal, ResourceExhausted
 from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters import disk_errors
+from hythe_bundle.adapters.pipes import through_pipe
 from hythe_bundle.adapters.worker_process import ended, finish, parse_failed, read_some, worker_command
 from hythe_bundle.differ import SHRANK, Change, ChangeKind, Comparison, LayerForm, Sink, WrittenLayer
 from hythe_bundle.worker import report
 
 STEP = "compare"
-PIECE_BYTES = 4 << 20
-PIPE_BYTES = 1 << 20
 BATCH = 1000
 BATCH_BYTES = 256 << 10
 _PLACE = "compare"
@@ -71,26 +69,15 @@ class WorkerDiffer:
         self, comparison: Comparison, form: LayerForm, sink: Sink, progress: Callable[[int], None]
     ) -> WrittenLayer:
         """See `Differ.write`."""
-        with _Pipe() as pipe:
-            order = self._order(comparison)
-            order["layer"] = {"fd": pipe.writing, "compression": form.compression, "latest_s": form.latest_s}
-            async with self._worker(comparison, order, pipe.writing) as worker:
-                pipe.close_writing()
-                works = (
-                    asyncio.create_task(pipe.empty(sink)),
-                    asyncio.create_task(self._follow(comparison.name, worker, progress)),
-                )
-                try:
-                    done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)
-                    for work in done:
-                        work.result()
-                    return works[1].result()
-                finally:
-                    await worker.end()  # closes its end of the pipe, so that a thread that reads comes back
-                    for work in works:
-                        work.cancel()
-                    await asyncio.wait(works)
-                    await pipe.settled()
+        order = self._order(comparison)
+
+        async def work(writing: int, has_it: Callable[[], None]) -> WrittenLayer:
+            order["layer"] = {"fd": writing, "compression": form.compression, "latest_s": form.latest_s}
+            async with self._worker(comparison, order, writing) as worker:
+                has_it()
+                return await self._follow(comparison.name, worker, progress)
+
+        return await through_pipe(work, sink)
 
     async def _follow(self, name: str, worker: _Worker, progress: Callable[[int], None]) -> WrittenLayer:
         async for kind, rest in worker.lines():
@@ -211,50 +198,3 @@ def _leads_elsewhere() -> bool:
         except FileNotFoundError:
             continue  # a kernel without it
     return False
-
-
-class _Pipe:
-    """A pipe that a worker writes to, closed when the block ends."""
-
-    def __init__(self) -> None:
-        self._reading, self.writing = os.pipe2(os.O_CLOEXEC)
-        self._piece: asyncio.Task[bytes] | None = None
-        fcntl.fcntl(self._reading, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-    def __enter__(self) -> _Pipe:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close_writing()
-        os.close(self._reading)
-
-    def close_writing(self) -> None:
-        """Close the end that is the worker's; may be repeated."""
-        if self.writing >= 0:
-            os.close(self.writing)
-            self.writing = -1
-
-    async def empty(self, sink: Sink) -> None:
-        """Hand all that comes on to `sink`; the next piece is read while the one before is handed on."""
-        self._piece = self._read()
-        while piece := await asyncio.shield(self._piece):
-            self._piece = self._read()
-            await sink(piece)
-
-    def _read(self) -> asyncio.Task[bytes]:
-        return asyncio.create_task(asyncio.to_thread(_read_piece, self._reading))
-
-    async def settled(self) -> None:
-        """Wait until no thread reads any more: a descriptor must not be closed under it."""
-        if self._piece is not None:
-            await asyncio.wait([self._piece])
-
-
-def _read_piece(fd: int) -> bytes:
-    """Return the next 4 MiB, less only at the end."""
-    pieces: list[bytes] = []
-    size = 0
-    while size < PIECE_BYTES and (data := os.read(fd, PIECE_BYTES - size)):
-        pieces.append(data)
-        size += len(data)
-    return b"".join(pieces)

@@ -7,8 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from hythe.linux.deep_paths import DIRECTORY, names_in, open_directory
 from hythe.ports.snapshots import Usage
-from hythe_bundle.adapters.deep_paths import DIRECTORY, names_in, open_directory
 
 _BLOCK_BYTES = 512
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hythe.linux import files
-from hythe_bundle.adapters import attributes, merged
+from hythe_bundle.adapters import merged
 from hythe_bundle.adapters.directories import ROOT
+from hythe_bundle.worker import attributes
 
-_OWN_XATTRS = "trusted."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
@@ -46,7 +46,8 @@ def inherit(layer: Path, implied: Sequence[bytes], lower: Sequence[Path]) -> Non
             try:
                 with merged.open_directory(lower, path) as pattern:
                     if pattern is not None:
-                        found = attributes.copy(pattern, directory, leave_out=_OWN_XATTRS)
+                        found = os.fstat(pattern)
+                        attributes.copy(pattern, directory, found, attributes.Inherited())
                         if found.st_mode & stat.S_ISGID:
                             groups[path] = found.st_gid
                     elif (parent := path.rpartition(b"/")[0] or ROOT) in groups:

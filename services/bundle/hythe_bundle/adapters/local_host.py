@@ -177,10 +177,9 @@ def _passed_on(path: str) -> Source:
 
     Spec: proc(5), /proc/pid/mountinfo, optional fields; mount_namespaces(7).
     """
-    real, best, fields = os.path.realpath(path), -1, ""
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        before = line.partition(" - ")[0].split(" ")
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before[4])
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= best:
-            best, fields = len(point), " ".join(before[6:])
-    return Source(shared="shared:" in fields, slave="master:" in fields)
+    mount = mountinfo.mount_of(Path(path))
+    fields = mount.passed_on if mount is not None else ()
+    return Source(
+        shared=any(field.startswith("shared:") for field in fields),
+        slave=any(field.startswith("master:") for field in fields),
+    )

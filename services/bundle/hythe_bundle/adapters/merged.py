@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hythe.errors import InvalidArgument
+from hythe_bundle.worker.marks import OPAQUE_XATTR, is_whiteout
 
-OPAQUE_XATTR = "trusted.overlay.opaque"
 MAX_LINKS = 40
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -60,11 +60,6 @@ def open_directory(layers: Sequence[Path], path: bytes) -> Iterator[int | None]:
     """
     with _walk(layers, path + b"/.") as (directory, _):
         yield directory[0] if directory else None
-
-
-def is_whiteout(found: os.stat_result) -> bool:
-    """Tell whether this is overlayfs's mark for: nothing is here, whatever lies below."""
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
 def _read(place: int, name: bytes, path: str, most_bytes: int) -> bytes:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from hythe.errors import FailedPrecondition
 from hythe.ports.snapshots import Mount, Usage
-from hythe_bundle.adapters import attributes, disk_usage, merged
+from hythe_bundle.adapters import disk_usage, merged
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.directories import ROOT, bound, fs, make, make_fs
 from hythe_bundle.adapters.inheritance import inherit
 from hythe_bundle.adapters.removal import remove_tree
 from hythe_bundle.adapters.snapshotter import SnapshotEngine
+from hythe_bundle.worker import attributes
 
 _INDEX_PARAMETER = Path("/sys/module/overlay/parameters/index")
 
@@ -114,7 +115,7 @@ def _copy_root(pattern: Path, directory: Path) -> None:
     try:
         target = os.open(directory, flags)
         try:
-            attributes.copy(source, target, leave_out="trusted.")
+            attributes.copy(source, target, os.fstat(source), attributes.Inherited())
         finally:
             os.close(target)
     finally:

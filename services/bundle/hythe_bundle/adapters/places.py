@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hythe.linux import libc
+from hythe.linux import libc, mountinfo
 from hythe_bundle.adapters import in_use
 from hythe_bundle.adapters.removal import remove_tree
 
@@ -91,7 +91,7 @@ class Places:
     def remove_orphans(self, numbers: Sequence[int]) -> int:
         """Remove places with what is mounted in them, but not what is mounted elsewhere; return how many are gone. Blocks."""
         for number in numbers:
-            for point in in_use.points_in(self.path(number)):
+            for point in reversed(mountinfo.points_below(self.path(number))):
                 try:
                     libc.umount(point, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
                 except OSError as error:

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from pathlib import Path
 from typing import TypeVar
 
-from hythe import failpoints
+from hythe import failpoints, threads
 from hythe.errors import FailedPrecondition
 from hythe.ports.snapshots import Kind, Mount, Snapshot, Stage, Usage
-from hythe_bundle.adapters import disk_errors, in_use, snapshot_changes, threads
+from hythe_bundle.adapters import disk_errors, in_use, snapshot_changes
 from hythe_bundle.adapters.commits import Commit, Commits
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.layout import Layout

@@ -6,12 +6,12 @@ import asyncio
 import importlib.util
 import logging
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import hythe
 import hythe_bundle
+from hythe.archive import starting
 from hythe.errors import Internal
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,7 @@ def worker_command(module: str) -> tuple[str, ...]:
     found = importlib.util.find_spec("isal")
     if found is None or found.origin is None:
         raise Internal("start bundle: the Python package isal is not installed", next_step="install hythe[bundle]")
-    packages = Path(found.origin).parent.parent
-    own = {str(Path(next(iter(package.__path__))).parent) for package in (hythe, hythe_bundle)}
-    start = f"import sys; sys.path[:0] = sys.argv[1].split(':'); from {module} import run; run(sys.argv[2:])"
-    return (sys.executable, "-I", "-S", "-c", start, ":".join(sorted({*own, str(packages)})))
+    return starting.worker_command(module, (hythe, hythe_bundle), [Path(found.origin).parent.parent])
 
 
 async def read_some(stream: asyncio.StreamReader) -> bytes:

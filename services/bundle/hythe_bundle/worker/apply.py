@@ -20,9 +20,10 @@ from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.tar import show
 from hythe_bundle.worker.files import Files
 from hythe_bundle.worker.layer import Layer
+from hythe_bundle.worker.marks import WHITEOUT_PREFIX
 from hythe_bundle.worker.paths import real
 from hythe_bundle.worker.tree import Tree
-from hythe_bundle.worker.whiteouts import PREFIX, Whiteouts
+from hythe_bundle.worker.whiteouts import Whiteouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Applier:
 
     def _apply(self, path: bytes, entry: Entry) -> None:
         parent, _, base = path.rpartition(b"/")
-        if self.whiteouts and base.startswith(PREFIX):
+        if self.whiteouts and base.startswith(WHITEOUT_PREFIX):
             self._source.skip(entry.size_bytes)
             self._whiteouts.mark(parent, base)
             return

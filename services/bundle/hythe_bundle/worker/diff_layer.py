@@ -7,25 +7,16 @@ import stat
 
 from hythe.archive import tar
 from hythe.archive.failures import LimitError
+from hythe.archive.pack import KINDS, entry_of
 from hythe.archive.tar import MAX_PATH_BYTES, Entry, show
 from hythe.archive.writer import END_MARK, header, padding
-from hythe_bundle.worker.diff_tree import READ_BYTES, Root, check_name, read_up_to
+from hythe_bundle.worker.diff_tree import READ_BYTES, Root, read_up_to
 from hythe_bundle.worker.diff_walk import DELETED, OPAQUE, SAME, Event
+from hythe_bundle.worker.marks import OPAQUE_NAME, WHITEOUT_PREFIX, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-WHITEOUT_PREFIX = b".wh."
-OPAQUE_NAME = b".wh..wh..opq"
-_KINDS = {
-    stat.S_IFREG: tar.FILE,
-    stat.S_IFDIR: tar.DIRECTORY,
-    stat.S_IFLNK: tar.SYMLINK,
-    stat.S_IFCHR: tar.CHAR,
-    stat.S_IFBLK: tar.BLOCK,
-    stat.S_IFIFO: tar.FIFO,
-}
 
 
 class ChangedError(Exception):
@@ -80,7 +71,7 @@ class LayerWriter:
             return
         found = event.found
         assert found is not None
-        if stat.S_IFMT(found.st_mode) not in _KINDS:
+        if stat.S_IFMT(found.st_mode) not in KINDS:
             return  # a socket: no archive can hold one
         inode = (found.st_dev, found.st_ino)
         linked = found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode)
@@ -106,26 +97,21 @@ class LayerWriter:
         """Return the header of what an event has found; None if it vanished."""
         check_name(event.path)
         assert event.directory is not None
-        entry = Entry()
-        entry.name = event.path
-        entry.kind = _KINDS[stat.S_IFMT(found.st_mode)]
-        self._describe(entry, found)
+        entry = self._described(event.path, found)
         if entry.kind == tar.SYMLINK:
             link = event.directory.link(event.name)
             if link is None:
                 return None
             entry.link = link
-        elif entry.kind in (tar.CHAR, tar.BLOCK):
-            entry.major, entry.minor = os.major(found.st_rdev), os.minor(found.st_rdev)
-        entry.xattrs = {k: v for k, v in event.directory.xattrs(event.name).items() if b"=" not in k}
+        entry.xattrs = event.directory.xattrs(event.name)
         if sum(len(key) + len(value) for key, value in entry.xattrs.items()) > tar.MAX_EXTENSION_BYTES // 2:
             raise LimitError(f"the extended attributes of {show(event.path)} are too long for an archive")
         return entry
 
-    def _describe(self, entry: Entry, found: os.stat_result) -> None:
-        entry.mode = stat.S_IMODE(found.st_mode)
-        entry.uid, entry.gid = found.st_uid, found.st_gid
+    def _described(self, path: bytes, found: os.stat_result) -> Entry:
+        entry = entry_of(path, found)
         entry.mtime_ns = self._time(found.st_mtime_ns)
+        return entry
 
     def _time(self, time_ns: int) -> int:
         return time_ns if self._latest_ns is None else min(time_ns, self._latest_ns)
@@ -139,7 +125,8 @@ class LayerWriter:
             return
         try:
             found = os.fstat(fd)
-            self._describe(entry, found)
+            xattrs, entry = entry.xattrs, self._described(event.path, found)
+            entry.xattrs = xattrs
             data = read_up_to(fd, min(found.st_size, READ_BYTES)) if found.st_size else b""
             entry.size_bytes = found.st_size if found.st_size > READ_BYTES else len(data)
             self._put(entry)

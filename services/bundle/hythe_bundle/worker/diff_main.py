@@ -12,15 +12,16 @@ import sys
 
 from hythe.archive import sandbox
 from hythe.archive.compressors import compressor
+from hythe.archive.ending import end_with
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.errors import InvalidArgument
 from hythe.linux import libc, mounting, roots
 from hythe_bundle.worker import report
 from hythe_bundle.worker.diff_layer import ChangedError, LayerWriter
-from hythe_bundle.worker.diff_output import Output
 from hythe_bundle.worker.diff_tree import Root
 from hythe_bundle.worker.diff_walk import RUNTIME_MADE, Walk
-from hythe_bundle.worker.main import end_with
+from hythe_bundle.worker.output import Output
+from hythe_bundle.worker.watch import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,24 +29,12 @@ if TYPE_CHECKING:
 
 
 LINES_BYTES = 64 << 10
-PROGRESS_BYTES = 8 << 20
 KEPT = (1, 3, 21)
 """Capabilities: DAC_OVERRIDE to read whatever it is, FOWNER, and SYS_ADMIN for ``trusted.overlay.*``."""
-_QUIET = ("nosuid", "nodev", "noexec")
-
-
-class _Mount:
-    """A mount of the order, as `hythe.linux.mounting` wants it."""
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        self.type: str = found["type"]
-        self.source: str = found["source"]
-        self.target: str = found["target"]
-        self.options: tuple[str, ...] = (*found["options"], *_QUIET)
 
 
 def run(arguments: list[str]) -> NoReturn:
-    """Do `main` and end at once; see `hythe_bundle.worker.main.run`."""
+    """Do `main` and end at once; see `end_with`."""
     end_with(main, arguments)
 
 
@@ -87,7 +76,7 @@ def _enter(order: dict[str, Any], parent: int) -> tuple[Root | None, Root]:
     libc.mount("tmpfs", place, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC, "mode=0700,size=64k")
     for name in ("base", "new"):
         os.mkdir(f"{place}/{name}")  # noqa: PTH102 (pathlib is not loaded in a worker)
-        mounting.mount_all([_Mount(found) for found in order[name]], f"{place}/{name}")  # type: ignore[misc]  # its shape
+        mounting.mount_all([mounting.Described(**found).quiet() for found in order[name]], f"{place}/{name}")
     roots.pivot_into(place)
     sandbox.enter(parent, KEPT)
     return Root(b"/base") if order["base"] else None, Root(b"/new")
@@ -95,15 +84,7 @@ def _enter(order: dict[str, Any], parent: int) -> tuple[Root | None, Root]:
 
 def _output(wanted: dict[str, Any]) -> Output:
     """Return where the layer goes; this loads the compressor, which cannot be done later."""
-    told = 0
-
-    def progress(archive_bytes: int) -> None:
-        nonlocal told
-        if archive_bytes - told >= PROGRESS_BYTES:
-            told = archive_bytes
-            report.write(report.progress(archive_bytes))
-
-    return Output(wanted["fd"], compressor(wanted["compression"]), progress=progress)
+    return Output(wanted["fd"], compressor(wanted["compression"]), progress=Progress().at)
 
 
 def _write_layer(walk: Walk, tree: Root, output: Output, latest_s: int | None) -> bytes:

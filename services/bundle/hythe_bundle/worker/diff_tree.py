@@ -8,9 +8,10 @@ import errno
 import os
 import stat
 
-from hythe.archive.failures import ArchiveError, LimitError
+from hythe.archive.failures import LimitError
 from hythe.archive.tar import MAX_PATH_BYTES, show
 from hythe.linux.files import open_beneath
+from hythe_bundle.worker.marks import is_whiteout
 
 READ_BYTES = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -144,11 +145,6 @@ class Directory:
             raise
 
 
-def is_whiteout(found: os.stat_result) -> bool:
-    """Tell whether this is overlayfs's mark for: nothing is here, whatever lies below."""
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-
-
 def _is_kept(key: str) -> bool:
     """Tell whether an extended attribute is the tree's: labels of the host's security modules and overlay's marks are not."""
     return key in _KEPT_NAMES or (key.startswith(_KEPT_PREFIXES) and not key.startswith(_OVERLAY_USER))
@@ -209,14 +205,3 @@ def read_up_to(fd: int, size: int) -> bytes:
         pieces.append(data)
         missing -= len(data)
     return b"".join(pieces)
-
-
-def check_name(path: bytes) -> None:
-    """Return if `path` can stand in an archive as it is.
-
-    Raises:
-        ArchiveError: its last part would mean that something is taken away.
-    """
-    base = path.rpartition(b"/")[2]
-    if base.startswith(b".wh."):
-        raise ArchiveError(f"{show(path)} cannot be in a layer: there a name with .wh. in front takes a file away")

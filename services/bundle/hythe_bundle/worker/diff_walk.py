@@ -8,6 +8,7 @@ import stat
 from hythe.archive.failures import ArchiveError
 from hythe.archive.tar import show
 from hythe_bundle.worker.diff_tree import Directory, Root, same
+from hythe_bundle.worker.marks import OPAQUE_XATTR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ SAME = b"S"
 OPEN_FRAMES = 12
 RUNTIME_MADE = frozenset((b"dev", b"etc", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf", b"proc", b"sys"))
 """What a runtime makes, empty, to mount something on it; Docker keeps these in a layer that it never shows."""
-_OPAQUE_XATTR = "trusted.overlay.opaque"
 _FOREIGN_XATTRS = frozenset(("trusted.overlay.redirect", "trusted.overlay.metacopy"))
 
 
@@ -231,10 +231,10 @@ class Walk:
         marks = directory.overlay_marks(name)
         for key in _FOREIGN_XATTRS.intersection(marks):
             raise ArchiveError(f"{show(path)} has {key}: its data lies elsewhere")
-        if _OPAQUE_XATTR not in marks or not stat.S_ISDIR(found.st_mode):
+        if OPAQUE_XATTR not in marks or not stat.S_ISDIR(found.st_mode):
             return False
-        if (value := directory.xattr(name, _OPAQUE_XATTR)) not in (None, b"y"):
-            raise ArchiveError(f"{show(path)} has {_OPAQUE_XATTR} {value[:20]!r}, which is unknown")
+        if (value := directory.xattr(name, OPAQUE_XATTR)) not in (None, b"y"):
+            raise ArchiveError(f"{show(path)} has {OPAQUE_XATTR} {value[:20]!r}, which is unknown")
         return value is not None
 
     def _is_runtime_made(self, path: bytes, found: os.stat_result) -> bool:

@@ -10,9 +10,9 @@ import stat
 
 from hythe.archive.failures import ArchiveError, LimitError
 from hythe.archive.tar import show
+from hythe_bundle.worker.marks import OPAQUE_XATTR, is_whiteout
 from hythe_bundle.worker.paths import Place, real
 
-OPAQUE_XATTR = b"trusted.overlay.opaque"
 IMPLIED_MODE = 0o755
 MAX_IMPLIED_BYTES = 16 << 20
 """So that the list of them is short for whoever gets it; honest layers have some kilobytes."""
@@ -141,8 +141,3 @@ class Tree:
 def mark_opaque(path: bytes) -> None:
     """Mark a directory so that overlayfs hides what lies below it."""
     os.setxattr(path, OPAQUE_XATTR, b"y", follow_symlinks=False)
-
-
-def is_whiteout(found: os.stat_result) -> bool:
-    """Tell whether this is overlayfs's mark for: nothing is here, whatever lies below."""
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0

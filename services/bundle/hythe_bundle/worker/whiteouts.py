@@ -12,16 +12,15 @@ import stat
 
 from hythe.archive.failures import ArchiveError
 from hythe.archive.tar import show
-from hythe_bundle.worker.tree import is_whiteout, mark_opaque
+from hythe_bundle.worker.marks import OPAQUE_NAME, WHITEOUT_PREFIX, is_whiteout
+from hythe_bundle.worker.tree import mark_opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hythe_bundle.worker.layer import Layer
     from hythe_bundle.worker.tree import Tree
 
-PREFIX = b".wh."
 _META_PREFIX = b".wh..wh."
-_OPAQUE_NAME = b".wh..wh..opq"
 
 
 class Whiteouts:
@@ -42,14 +41,14 @@ class Whiteouts:
         Raises:
             ArchiveError: it is of the directory itself or its parent.
         """
-        name = base[len(PREFIX) :]
+        name = base[len(WHITEOUT_PREFIX) :]
         if name in (b"", b".", b".."):
             raise ArchiveError(f"tar entry {show(base)}: not a valid whiteout name")
-        if self._lowest or (base.startswith(_META_PREFIX) and base != _OPAQUE_NAME):  # aufs has names of its own there
+        if self._lowest or (base.startswith(_META_PREFIX) and base != OPAQUE_NAME):  # aufs has names of its own there
             if parent:
                 self._tree.implied(parent)
             return
-        if base == _OPAQUE_NAME:
+        if base == OPAQUE_NAME:
             directory = self._tree.implied(parent) if parent else b""
             if directory:
                 mark_opaque(directory)

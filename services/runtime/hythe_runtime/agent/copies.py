@@ -14,11 +14,12 @@ from hythe import tracing
 from hythe.errors import DeadlineExceeded, FailedPrecondition
 from hythe.ports.snapshots import Mount
 from hythe_runtime.agent.model import ENDED, Record
+from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.places import Places
 from hythe_runtime.agent.ports import Attachment, Files, IoTransport
 from hythe_runtime.agent.sending import Sending
 from hythe_runtime.agent.stdin import Inputs
-from hythe_runtime.agent.stdio import Channel, Outputs
+from hythe_runtime.agent.stdio import Channel
 from hythe_runtime.agent.task import Task
 
 log = logging.getLogger(__name__)

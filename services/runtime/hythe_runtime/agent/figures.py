@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from hythe_runtime.agent.book import Book
 from hythe_runtime.agent.outbox import Outbox
+from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.status import Board
-from hythe_runtime.agent.stdio import Outputs
 
 _STATES = ("creating", "created", "running", "exited", "removing")
 

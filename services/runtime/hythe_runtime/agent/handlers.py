@@ -23,8 +23,9 @@ from hythe.wire.base import Empty
 from hythe.wire.io import OFFSET_HEADER, Credit, IoOpen
 from hythe_runtime.agent.convert import epoch_from_wire, intent_from_wire, status_to_wire
 from hythe_runtime.agent.model import Status
+from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.stdin import Inputs
-from hythe_runtime.agent.stdio import Channel, Outputs, View
+from hythe_runtime.agent.stdio import Channel, View
 from hythe_runtime.agent.supervisor import Supervisor
 
 

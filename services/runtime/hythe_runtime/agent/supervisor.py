@@ -14,11 +14,12 @@ from hythe_runtime.agent.book import Book
 from hythe_runtime.agent.entries import Commanded
 from hythe_runtime.agent.executor import Executor
 from hythe_runtime.agent.model import STARTED, Epoch, Intent, Record, Status
+from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.places import Places
 from hythe_runtime.agent.ports import Files, Runtime
 from hythe_runtime.agent.signals import SIGKILL, SIGTERM, signal_number
 from hythe_runtime.agent.status import Board, Page
-from hythe_runtime.agent.stdio import Channel, Outputs, View
+from hythe_runtime.agent.stdio import Channel, View
 from hythe_runtime.agent.task import Task
 
 log = logging.getLogger(__name__)

@@ -32,10 +32,10 @@ from hythe_runtime.agent.executor import Executor
 from hythe_runtime.agent.figures import Figures
 from hythe_runtime.agent.handlers import Handlers, IoHandlers
 from hythe_runtime.agent.outbox import Outbox
+from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.places import Places, cgroup_of_host
 from hythe_runtime.agent.status import Board
 from hythe_runtime.agent.stdin import Inputs
-from hythe_runtime.agent.stdio import Outputs
 from hythe_runtime.agent.supervisor import Supervisor
 
 log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hythe.errors import FailedPrecondition
+from hythe.linux import mountinfo
 
 EMPTY_WITHIN_S = 5.0
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
@@ -31,15 +32,11 @@ def hierarchies() -> list[Hierarchy]:
 
     Spec: proc(5), "mountinfo".
     """
-    found = []
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            kind, _, super_options = after.split(" ", 2)
-            if kind in ("cgroup", "cgroup2"):
-                controllers = super_options.strip().split(",")
-                found.append(Hierarchy(Path(before.split(" ")[4]), kind == "cgroup2", "cpuset" in controllers))
-    return found
+    return [
+        Hierarchy(Path(mount.point), mount.type == "cgroup2", "cpuset" in mount.options)
+        for mount in mountinfo.mounts("cgroup")
+        if mount.type in ("cgroup", "cgroup2")
+    ]
 
 
 class KernelCgroups:

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import select
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import hythe
 import hythe_runtime
+from hythe.archive.starting import worker_command
 from hythe.errors import BY_CODE, FailedPrecondition, HytheError, Internal, Unavailable
 from hythe_runtime.agent.copies import Copied, CopyOrder, LiveRoot, StillRoot
 from hythe_runtime.agent.worker.order import MAX_LINE_BYTES
@@ -26,18 +26,13 @@ log = logging.getLogger(__name__)
 
 PIPE_BYTES = 1 << 20
 ENDS_WITHIN_S = 1.0
-_START = (
-    "import sys; sys.path[:0] = sys.argv[1].split(':');"
-    " from hythe_runtime.agent.worker.main import run; run(sys.argv[2:])"
-)
 
 
 class ProcessCopier:
     """`hythe_runtime.agent.copies.Copier` by one short-lived process for each copy."""
 
     def __init__(self) -> None:
-        own = {str(Path(next(iter(package.__path__))).parent) for package in (hythe, hythe_runtime)}
-        self._command = (sys.executable, "-I", "-S", "-c", _START, ":".join(sorted(own)))
+        self._command = worker_command("hythe_runtime.agent.worker.main", (hythe, hythe_runtime))
 
     async def start(self, order: CopyOrder) -> CopyProcess:
         """Start a worker; it is on its way into the root."""

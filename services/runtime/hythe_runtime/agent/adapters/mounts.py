@@ -7,10 +7,9 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
+from hythe import threads
 from hythe.errors import FailedPrecondition
 from hythe.linux import libc, mountinfo, mounting
 from hythe.ports.snapshots import Mount
@@ -19,7 +18,6 @@ from hythe_runtime.agent.model import Bundle
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 BUSY_S = 1.0
 
 
@@ -35,31 +33,19 @@ class KernelMounts:
 
     async def mount(self, bundle: Bundle) -> None:
         """Mount a bundle's root file system, unless it is mounted."""
-        await _to_its_end(lambda: _mount_all(bundle, self._top))
+        await threads.run(lambda: _mount_all(bundle, self._top))
 
     async def unmount(self, bundle: Bundle) -> None:
         """Unmount a bundle's root file system, if it is mounted."""
-        await _to_its_end(lambda: _unmount_all(bundle))
+        await threads.run(lambda: _unmount_all(bundle))
 
     async def unmount_below(self, directory: Path) -> None:
         """Unmount everything at and below `directory`."""
-        await _to_its_end(lambda: unmount_below(directory))
+        await threads.run(lambda: unmount_below(directory))
 
     async def points_below(self, directory: Path) -> list[Path]:
         """Return all mount points below `directory`."""
         return await asyncio.to_thread(_points_below, directory)
-
-
-async def _to_its_end(work: Callable[[], T]) -> T:
-    """Run `work` in a thread and return when it has ended, also when this is cancelled."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        if (error := running.exception()) is not None:
-            log.info("cancelled work on mounts failed", extra={"cause": str(error)})
-        raise
 
 
 def _mount_all(bundle: Bundle, top: Path | None) -> None:
@@ -92,7 +78,7 @@ def _mount_all(bundle: Bundle, top: Path | None) -> None:
 def _is_mounted(rootfs: str, mount: Mount) -> bool:
     point = _point(rootfs, mount)
     if mount.target or mount.type == "bind" or any(option in ("bind", "rbind") for option in mount.options):
-        return point in mount_points()  # a bind mount of the same file system has the device of its parent
+        return point in mountinfo.points()  # a bind mount of the same file system has the device of its parent
     return os.path.ismount(point)
 
 
@@ -151,24 +137,13 @@ def unmount_below(directory: Path) -> None:
     Raises:
         FailedPrecondition: the kernel refuses.
     """
-    top = str(directory.resolve())  # as the kernel spells it
-    found = [point for point in reversed(mount_points()) if point == top or point.startswith(f"{top}/")]
+    found = mountinfo.points_below(directory)[::-1]
     for point in sorted(found, key=lambda point: -point.count("/")):
         _unmount(point)
 
 
 def _points_below(directory: Path) -> list[Path]:
     top = directory.resolve()  # as the kernel spells it
-    return [directory / Path(point).relative_to(top) for point in mount_points() if point.startswith(f"{top}/")]
-
-
-def mount_points() -> list[str]:
-    """Return all mount points of this process's mount namespace, in the order of mounting. Blocks."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return [_unescape(line.split(" ", 5)[4]) for line in file]
-
-
-def _unescape(text: str) -> str:
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
+    return [
+        directory / Path(point).relative_to(top) for point in mountinfo.points_below(directory) if point != str(top)
+    ]

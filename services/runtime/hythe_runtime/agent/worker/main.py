@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from hythe.archive import tar
+from hythe.archive.ending import end_with
 from hythe.archive.extract import Extraction
 from hythe.archive.failures import ArchiveError, DamagedError, LimitError
-from hythe.archive.pack import Packer
+from hythe.archive.pack import Form, Packer
 from hythe.archive.placing import begin
 from hythe.archive.refusals import of_archive, of_os
 from hythe.archive.stream import Source
@@ -24,21 +25,11 @@ if TYPE_CHECKING:
     from hythe.archive.tar import Entry
 
 READ_BYTES = 1 << 20
-FAULT_CODE = 2
 
 
 def run(arguments: list[str]) -> NoReturn:
-    """Do `main` and end at once with its code, or with `FAULT_CODE` and a line on stderr.
-
-    Nothing may be loaded any more: by then it would come out of the container.
-    """
-    code = FAULT_CODE
-    try:
-        code = main(arguments)
-    except BaseException as error:  # noqa: BLE001 (the process: nobody above may see it, see there)
-        os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
-    finally:
-        os._exit(code)
+    """Do `main` and end at once; see `end_with`."""
+    end_with(main, arguments)
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +39,7 @@ def main(arguments: list[str]) -> int:
     path = os.fsencode(order.path)
     step = f"copy {'to' if order.inward else 'from'} {order.path}"
     try:
-        packer = None if order.inward else Packer(ids.inside)
+        packer = None if order.inward else Packer(_Inside(ids))
         enter(order, ids)
         line = _inward(order, ids, path) if packer is None else _outward(order, packer, path)
         code = 0
@@ -68,6 +59,16 @@ def main(arguments: list[str]) -> int:
 
 def _failed(error: HytheError) -> bytes:
     return words.failed(error.code, error.message, error.cause, error.next_step)
+
+
+class _Inside(Form):
+    """Files are of those whom the container knows as their owners."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+
+    def owner(self, uid: int, gid: int) -> tuple[int, int]:
+        return self._ids.inside(uid, gid)
 
 
 def _outward(order: words.Order, packer: Packer, path: bytes) -> bytes:

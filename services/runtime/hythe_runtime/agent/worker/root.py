@@ -14,13 +14,10 @@ from hythe.archive import sandbox
 from hythe.archive.placing import Destination, asserts_directory, top_name, wants_contents
 from hythe.errors import InvalidArgument
 from hythe.linux import libc, mounting
-from hythe.linux.files import open_beneath, open_real
-from hythe.linux.nodes import open_in_root
+from hythe.linux.files import open_beneath, open_in_root, open_real
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from hythe_runtime.agent.worker.order import Order
 
 _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP = 0, 1, 2, 3, 4, 27, 31
@@ -30,16 +27,6 @@ NOBODY = 65534
 _MAX_LINKS = 40
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _Mount:
-    """`hythe.ports.snapshots.Mount` without what that imports."""
-
-    def __init__(self, kind: str, source: str, target: str, options: list[str]) -> None:
-        self.type = kind
-        self.source = source
-        self.target = target
-        self.options = tuple(options)
 
 
 def enter(order: Order, ids: Ids) -> None:
@@ -70,8 +57,7 @@ def enter(order: Order, ids: Ids) -> None:
 def _mount(order: Order) -> None:
     """Make the root file system of a container that does not run, with the volumes and directories bound into it."""
     if order.mounts:
-        mounts: Any = [_Mount(*each) for each in order.mounts]
-        mounting.mount_all(mounts, order.rootfs)
+        mounting.mount_all([mounting.Described(*each) for each in order.mounts], order.rootfs)
     else:
         _go_to(order.rootfs)
         libc.mount(".", order.rootfs, "", libc.MS_BIND, "")

@@ -1,4 +1,4 @@
-"""Where a layer's archive goes: hashed, compressed, hashed again and written, beside the reading of the files."""
+"""Where an archive goes: hashed, compressed, hashed again and written, beside the reading of the files."""
 
 from __future__ import annotations
 
@@ -27,12 +27,27 @@ class Output:
         busy_ns: time that hashing and compressing took.
     """
 
-    def __init__(self, fd: int, compressor: Compressor, *, progress: Callable[[int], None]) -> None:
-        """Write to `fd` what `compressor` makes of it; `progress` is told the bytes of the archive taken, at each piece."""
+    def __init__(
+        self,
+        fd: int,
+        compressor: Compressor,
+        *,
+        progress: Callable[[int], None],
+        wrote: Callable[[int, int], None] = lambda fd, size: None,
+        only_blob: bool = False,
+    ) -> None:
+        """Write to `fd` what `compressor` makes of it.
+
+        Args:
+            progress: told the bytes of the archive taken, at each piece.
+            wrote: told what was written: `fd` and bytes; called in another thread. What it raises ends the work.
+            only_blob: do not hash the archive itself.
+        """
         self._fd = fd
         self._compressor = compressor
         self._progress = progress
-        self._archive_digest = hashlib.sha256()
+        self._wrote = wrote
+        self._archive_digest = None if only_blob else hashlib.sha256()
         self._blob_digest = hashlib.sha256()
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -65,7 +80,7 @@ class Output:
             self._waiting_bytes = len(whole) - at
 
     def finish(self) -> tuple[str, str]:
-        """Write the rest; return the digests, 64 hex digits, of the archive and of what was written.
+        """Write the rest; return the digests, 64 hex digits, of the archive, if it was hashed, and of what was written.
 
         Raises:
             OSError: it could not be written.
@@ -75,7 +90,8 @@ class Output:
         self._pieces.put(None)
         if (error := self._ended.get()) is not None:
             raise error
-        return self._archive_digest.hexdigest(), self._blob_digest.hexdigest()
+        archive = self._archive_digest.hexdigest() if self._archive_digest is not None else ""
+        return archive, self._blob_digest.hexdigest()
 
     def _hand_on(self, piece: bytes) -> None:
         self._free.get()
@@ -89,7 +105,8 @@ class Output:
         try:
             while (piece := self._pieces.get()) is not None:
                 began_ns = time.monotonic_ns()
-                self._archive_digest.update(piece)
+                if self._archive_digest is not None:
+                    self._archive_digest.update(piece)
                 ready = self._compressor.compress(piece)
                 self._blob_digest.update(ready)
                 self.busy_ns += time.monotonic_ns() - began_ns
@@ -108,4 +125,6 @@ class Output:
         self.blob_bytes += len(data)
         view = memoryview(data)
         while view:
-            view = view[os.write(self._fd, view) :]
+            count = os.write(self._fd, view)
+            self._wrote(self._fd, count)
+            view = view[count:]

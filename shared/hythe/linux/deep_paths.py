@@ -13,13 +13,18 @@ STEP_BYTES = 3800
 def open_directory(top: int, path: bytes) -> int:
     """Open the directory `path`, relative to the open directory `top`; empty for that itself.
 
+    Reading it leaves its time of access alone, where the kernel lets this process say so.
+
     Raises:
         OSError: there is none; ELOOP for a symbolic link on the way.
     """
     if len(path) <= STEP_BYTES:
-        return files.open_beneath(top, path or b".", DIRECTORY)
+        try:
+            return files.open_beneath(top, path or b".", DIRECTORY)
+        except PermissionError:  # it is of nobody that this user namespace knows
+            return files.open_beneath(top, path or b".", DIRECTORY & ~os.O_NOATIME)
     end = path.rindex(b"/", 0, STEP_BYTES)
-    first = files.open_beneath(top, path[:end], DIRECTORY)
+    first = open_directory(top, path[:end])
     try:
         return open_directory(first, path[end + 1 :])
     finally:

@@ -1,12 +1,15 @@
-"""Long work in threads that its caller can give up: the thread ends soon, and nobody goes on before it has."""
+"""Work that nobody can stop half-way, waited for to its end: a cancelled caller goes on only when it is over."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -25,14 +28,24 @@ async def run(work: Callable[[], T]) -> T:
     stop = threading.Event()
     context = contextvars.copy_context()
     context.run(_given_up.set, stop)
-    task = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(None, context.run, work))
+    running = asyncio.get_running_loop().run_in_executor(None, context.run, work)
+    return await until_end(running, stop.set)
+
+
+async def until_end(work: Awaitable[T], give_up: Callable[[], None] = lambda: None) -> T:
+    """Wait for `work`; a cancelled caller waits too, so that nothing goes on behind the back of a clean-up.
+
+    Args:
+        give_up: called when the caller is cancelled.
+    """
+    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        stop.set()
+        give_up()
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # looked at, so that it isn't reported as forgotten
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, GivenUp):
+            log.info("cancelled work failed", extra={"cause": str(error)})
         raise
 
 

@@ -18,6 +18,7 @@ from hythe.errors import AlreadyExists, Conflict, NotFound
 from hythe.oci import Platform
 from hythe.ports.snapshots import NO_PARENT, Mount, Snapshotter
 from hythe_bundle import id_maps, names
+from hythe_bundle.adopting import Adopting
 from hythe_bundle.bundle_files import BundleFile, BundleFiles
 from hythe_bundle.content import Report
 from hythe_bundle.describing import CONFIG, RECORD, BundleRequest, Descriptions, compact
@@ -78,7 +79,7 @@ class Bundles:
         self._room = room
         self._platform = platform
         self._volumes = volumes
-        self.adopting = asyncio.Lock()
+        self.adopting = Adopting()
 
     async def prepare(self, wanted: BundleRequest, report: Report) -> Bundle:
         """Return the container's bundle, made if it isn't there; one durable commit when the image is unpacked already.
@@ -101,9 +102,7 @@ class Bundles:
             return known
         self._room.check("prepare bundle")
         if wanted.image is None:
-            async with self.adopting:
-                texts = await self._descriptions.of_directory(wanted, self.records())
-                return await self._record(wanted, path, texts, NO_PARENT)
+            return await self.adopting.attempt(lambda: self._adopt(wanted, path))
         image = (await self._unpacker.unpack(wanted.origin, wanted.image, self._platform, report)).image
         try:
             with tracing.span("make spec"):
@@ -112,6 +111,10 @@ class Bundles:
             await asyncio.shield(self._volumes.abandon(wanted.id))
             raise
         return await self._record(wanted, path, texts, image.chain_id)
+
+    async def _adopt(self, wanted: BundleRequest, path: Path) -> Bundle:
+        texts = await self._descriptions.of_directory(wanted, self.records())
+        return await self._record(wanted, path, texts, NO_PARENT)
 
     async def _record(self, wanted: BundleRequest, path: Path, texts: dict[str, str], parent: str) -> Bundle:
         """Make the durable record of a bundle, then the bundle."""
@@ -160,6 +163,7 @@ class Bundles:
                 pass  # released by another request meanwhile
         await asyncio.to_thread(self._files.remove, path)
         await self._volumes.release(container_id)
+        self.adopting.released()
 
     async def recover(self) -> None:
         """Make the directories on disk those that the records speak of; called once, before the first request."""

@@ -108,7 +108,7 @@ class KnownBundles:
 
         Raises:
             NotFound: there is no such directory.
-            FailedPrecondition: Hythe did not make it, a container is made from it, or something is mounted in it.
+            FailedPrecondition: Hythe did not make it, a container is made from it and stays, or something is mounted in it.
         """
         created = self._ledger.find(directory)
         inode = await asyncio.to_thread(self._ground.inode, directory)
@@ -127,19 +127,21 @@ class KnownBundles:
                 f"remove bundle {directory}: it is another directory than the one that Hythe made",
                 next_step="remove it by `rm -r` if it is not needed",
             )
-        async with self._bundles.adopting:
-            real = await asyncio.to_thread(self._ground.real, directory)
-            async for record in self._bundles.records():
-                if record.get("directory") == real:
-                    raise FailedPrecondition(
-                        f"remove bundle {directory}: container {record['id'][:12]} is made from it",
-                        next_step=f"`hythe rm {record['id'][:12]}`",
-                        details={"kind": "container", "id": record["id"]},
-                    )
-            await asyncio.to_thread(self._ground.check_unmounted, directory)
-            async with self._making.unfinished(directory, directory=False) as doomed:
-                await threads.run(lambda: self._ground.place(directory, doomed))
-                await self._ledger.forget(directory, created.inode)
+        await self._bundles.adopting.attempt(lambda: self._take_away(directory, created.inode))
+
+    async def _take_away(self, directory: str, inode: int) -> None:
+        real = await asyncio.to_thread(self._ground.real, directory)
+        async for record in self._bundles.records():
+            if record.get("directory") == real:
+                raise FailedPrecondition(
+                    f"remove bundle {directory}: container {record['id'][:12]} is made from it",
+                    next_step=f"`hythe rm {record['id'][:12]}`",
+                    details={"kind": "container", "id": record["id"]},
+                )
+        await asyncio.to_thread(self._ground.check_unmounted, directory)
+        async with self._making.unfinished(directory, directory=False) as doomed:
+            await threads.run(lambda: self._ground.place(directory, doomed))
+            await self._ledger.forget(directory, inode)
 
 
 async def record_of(ground: Ground, directory: str) -> bytes:

@@ -230,7 +230,10 @@ def test_terminal_shows_what_came_of_it_unless_quiet(stack: Stack, web: str, sou
             command = [str(stack.program), "cp", *flags, str(source / "a"), f"{web}:/tmp/shown"]
             assert subprocess.run(command, stderr=other, env=stack.environment(), check=False).returncode == 0
             os.write(other, b"END\n")
-            assert os.read(terminal, 4096).decode().split("\x1b[K")[-1].partition("END")[0].strip() == said
+            shown = b""
+            while b"END" not in shown:
+                shown += os.read(terminal, 4096)
+            assert shown.decode().split("\x1b[K")[-1].partition("END")[0].strip() == said
         finally:
             os.close(terminal)
             os.close(other)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +23,10 @@ class PeerFailed(Exception):
 class _Daemon:
     """A daemon of this bench alone, and the command that talks to it; use it as a context manager."""
 
-    def __init__(self, directory: Path, daemon: Sequence[str], client: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, daemon: Sequence[str], client: Sequence[str], variables: Mapping[str, str] | None = None
+    ) -> None:
+        self._variables = {**os.environ, **(variables or {})}
         self._daemon = list(daemon)
         self._client = list(client)
         self._log = directory / "log"
@@ -31,7 +34,9 @@ class _Daemon:
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(self._daemon, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                self._daemon, stdout=log, stderr=log, env=self._variables, start_new_session=True
+            )
         try:
             deadline = time.monotonic() + _START_S
             while subprocess.run([*self._client, "version"], capture_output=True, check=False).returncode:
@@ -65,8 +70,8 @@ class _Daemon:
 class Containerd(_Daemon):
     """A containerd of this bench alone."""
 
-    def __init__(self, directory: Path) -> None:
-        """Prepare one that keeps everything in the new `directory`."""
+    def __init__(self, directory: Path, *, unpigz: bool = True) -> None:
+        """Prepare one that keeps everything in the new `directory`; without `unpigz` it inflates by Go's own library."""
         directory.mkdir()
         socket, config = directory / "containerd.sock", directory / "config.toml"
         config.write_text(
@@ -74,7 +79,12 @@ class Containerd(_Daemon):
             f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n'
             f'[plugins."io.containerd.internal.v1.opt"]\npath = "{directory}/opt"\n'  # else it makes /opt/containerd
         )
-        super().__init__(directory, ["containerd", "--config", str(config)], ["ctr", "--address", str(socket)])
+        super().__init__(
+            directory,
+            ["containerd", "--config", str(config)],
+            ["ctr", "--address", str(socket)],
+            {} if unpigz else {"CONTAINERD_DISABLE_PIGZ": "1"},
+        )
         self._number = 0
 
     @staticmethod

@@ -4,7 +4,7 @@ A real docker-registry on loopback has the ``dev`` image: six layers, 195 MB, 14
 ext4, interleaved (A B C A B C …), after one round that does not count; daemons run before the clock does, and the whole
 command is timed. Hythe syncs each layer before it is recorded; the peers don't. The floor is ``curl | igzip -dc | tar -x``
 for each layer, two at a time and one at a time, and one sync at the end: it verifies and keeps nothing. containerd and
-docker take `unpigz`, podman its own library, Hythe isal.
+docker take `unpigz`, podman its own library, Hythe isal; containerd is measured without `unpigz`, too.
 
 Then, not timed: where the time of a pull goes, by its trace; the most memory that all processes of the stack and the
 command have together during one; and how long a pull takes of an image that is here already.
@@ -40,7 +40,8 @@ from scripts.lab.stack import Stack
 
 OUT = Path(__file__).parent / "out"
 HYTHE = "hythe pull"
-CTR = "ctr images pull"
+CTR = "ctr images pull (unpigz)"
+CTR_GO = "ctr images pull (gzip of Go)"
 DOCKER = "docker pull"
 PODMAN = "podman pull"
 FLOOR = "curl | igzip | tar, two at a time"
@@ -69,6 +70,12 @@ def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], li
             os.sync()
             return containerd.pull(subject.reference)
 
+    def with_containerd_alone(disk: Path) -> float:
+        with Containerd(disk / "containerd", unpigz=False) as containerd:
+            time.sleep(SETTLE_S)
+            os.sync()
+            return containerd.pull(subject.reference)
+
     def with_docker(disk: Path) -> float:
         with Dockerd(disk / "docker") as docker:
             time.sleep(SETTLE_S)
@@ -90,6 +97,7 @@ def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], li
     notes = []
     for title, missing, run in (
         (CTR, Containerd.missing(), with_containerd),
+        (CTR_GO, Containerd.missing(), with_containerd_alone),
         (DOCKER, Dockerd.missing(), with_docker),
         (PODMAN, Podman.missing(), with_podman),
         (FLOOR, unpack_floor.missing(), bare(2)),

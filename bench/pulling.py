@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,15 +74,30 @@ def pull(stack: Stack, reference: str, *flags: str) -> float:
 
 
 def interleaved(subject: Subject, runs: Mapping[str, Callable[[Path], float]], rounds: int) -> list[Series]:
-    """Run each once a round on a disk of its own, after one round that does not count."""
+    """Run each once a round on a disk of its own, the page cache empty, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
             with fresh_disk(subject.directory, DISK_BYTES) as disk:
+                forget_all_but(subject.registry.directory)
                 seconds = run(disk)
             if number:
                 times[name].append(seconds)
     return [Series(name, tuple(seconds)) for name, seconds in times.items()]
+
+
+def forget_all_but(directory: Path) -> None:
+    """Empty the page cache, which is slower when it is full, and read the files below `directory` into it again.
+
+    Spec: proc_sys_vm(5), drop_caches.
+    """
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                while file.read(1 << 20):
+                    pass
 
 
 def say(text: str) -> None:

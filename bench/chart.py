@@ -17,7 +17,7 @@ set xlabel "seconds (bar: median, whiskers: all runs)"
 set style fill solid 0.6
 set boxwidth 0.6
 set yrange [{count} - 0.4 : -0.6]
-set xrange [0:*]
+set xrange [0:{most}]
 set grid xtics
 unset key
 set bars 1
@@ -50,8 +50,14 @@ def draw(series: Sequence[Series], title: str, path: Path) -> None:
         f'{number} {one.quantile(0.5) / 1000} {min(one.seconds)} {max(one.seconds)} "{_escaped(one.name)}"'
         for number, one in enumerate(ordered)
     )
+    longest_s = max(max(one.seconds) for one in series)
     script = _SCRIPT.format(
-        output=_escaped(str(path)), title=_escaped(title), rows=rows, count=len(ordered), height=120 + 60 * len(ordered)
+        output=_escaped(str(path)),
+        title=_escaped(title),
+        rows=rows,
+        count=len(ordered),
+        height=120 + 60 * len(ordered),
+        most=1.12 * longest_s,
     )
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
 

@@ -1,6 +1,6 @@
 """``python -m bench.pull``: a cold pull, unpacked and durable, beside containerd, docker, podman and the bare tools.
 
-A real docker-registry on loopback has the ``dev`` image: six layers, 195 MB, 14 k entries. Everyone pulls it onto a fresh
+A real docker-registry on loopback has the ``dev`` image: six layers, about 200 MB, 14 k entries. Everyone pulls it onto a fresh
 ext4, interleaved (A B C A B C …), after one round that does not count; daemons run before the clock does, and the whole
 command is timed. Hythe syncs each layer before it is recorded; the peers don't. The floor is ``curl | igzip -dc | tar -x``
 for each layer, two at a time and one at a time, and one sync at the end: it verifies and keeps nothing. containerd and
@@ -180,7 +180,8 @@ def measure(directory: Path, cache: Path, rounds: int) -> None:
     if reason := chart.missing():
         print(f"  note: no chart: {reason}")
     else:
-        chart.draw(series, "cold pull and unpack of the dev image (six layers, 195 MB)", OUT / "pull.png")
+        title = f"cold pull and unpack of the dev image ({len(subject.sizes) - 1} layers, {subject.total_bytes / MB:.0f} MB)"
+        chart.draw(series, title, OUT / "pull.png")
         written += ", pull.png"
     print(f"\n  all figures: bench/out/{{{written}}}" if "," in written else f"\n  all figures: bench/out/{written}")
 

@@ -141,9 +141,17 @@ def is_unmounted(place: Path) -> bool:
     return str(place) not in Path("/proc/self/mountinfo").read_text()
 
 
-def workers() -> bytes:
+def workers() -> list[int]:
     """Return the processes that compare for this one."""
-    return subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "diff_main"], capture_output=True, check=False).stdout
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"diff_main" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has just ended
+    return found
 
 
 def unpack_with_tar(layer: bytes, directory: Path) -> None:
@@ -479,6 +487,7 @@ async def test_cancelled_comparison_leaves_no_worker_and_no_mount(lab: Lab) -> N
 
     work = asyncio.create_task(lab.differ.write(comparison, PLAIN, sink, lambda done: None))
     await asyncio.wait_for(begun.wait(), 20)
+    assert workers()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work

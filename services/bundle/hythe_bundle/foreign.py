@@ -41,6 +41,7 @@ class ForeignConfig:
     """A config.json that was read and checked.
 
     Attributes:
+        raw: its bytes, as they were checked.
         value: all of it.
         root: path of the root file system as it stands there: relative to the bundle, or absolute.
         read_only: whether the container may not write to its root file system.
@@ -48,6 +49,7 @@ class ForeignConfig:
         stop_signal: the signal that asks the container to end, by its annotation or the default.
     """
 
+    raw: bytes
     value: Mapping[str, Any]
     args: tuple[str, ...]
     root: str
@@ -127,7 +129,7 @@ def parse(raw: bytes, where: str) -> ForeignConfig:
         for hook in hooks.children(stage):
             hook.text("path")
     signal = command.signal_of(fields.mapping("annotations").get(STOP_SIGNAL_ANNOTATION, ""))
-    return ForeignConfig(value, args, path, root.flag("readonly"), process.flag("terminal"), signal)
+    return ForeignConfig(raw, value, args, path, root.flag("readonly"), process.flag("terminal"), signal)
 
 
 def read(disk: ForeignDisk, directory: str) -> ForeignBundle:

@@ -96,12 +96,11 @@ class KnownBundles:
             record = carried.text_of(kept.record).decode()
             return Details(str(kept.path), "container", root, kept.config, record, kept.mounts, terminal=False)
         found = await asyncio.to_thread(foreign.read, self._disk, directory)
-        raw = await asyncio.to_thread(self._disk.read_config, directory)
         created = self._ledger.find(directory)
         is_own = created is not None and created.inode == await asyncio.to_thread(self._ground.inode, directory)
         record = (await record_of(self._ground, directory)).decode(errors="replace")
         kind: Literal["created", "foreign"] = "created" if is_own else "foreign"
-        return Details(directory, kind, found.root, raw.decode(), record, (), found.config.terminal)
+        return Details(directory, kind, found.root, found.config.raw.decode(), record, (), found.config.terminal)
 
     async def remove(self, namespace: str, directory: str) -> None:
         """Remove a directory that Hythe made, and forget it; one that is gone is forgotten.

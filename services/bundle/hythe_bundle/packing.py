@@ -170,7 +170,7 @@ class Packer:
                 next_step="put the root file system into the bundle; a stranger's config.json may name any of this host",
             )
         await asyncio.to_thread(self._ground.check_unmounted, found.directory)
-        config = await asyncio.to_thread(self._disk.read_config, directory)
+        config = found.config.raw
         if found.config.root.startswith("/") or found.root != f"{found.directory}/{carried.ROOTFS}":
             config = carried.text_of(carried.portable(found.config.value, self._own_root)[0])
         if record := await record_of(self._ground, directory):

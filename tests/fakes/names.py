@@ -12,8 +12,8 @@ from hythe.identifiers import new_id
 from hythe.oci import Descriptor
 from hythe.ports.metadata import ALL_NAMESPACES
 from hythe.reference import Reference
+from hythe_distribution.claiming import NameRecord
 from hythe_distribution.names import ContainerUse, NamedImage, NamePage
-from hythe_distribution.pull import NameRecord
 
 
 class MemoryNames:
@@ -104,7 +104,7 @@ class MemoryNames:
 
 
 class Names:
-    """A body of `hythe_distribution.pull.ImageNames` in memory, with a call to make before each `put`."""
+    """A body of `hythe_distribution.claiming.ImageNames` in memory, with a call to make before each `put`."""
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], NameRecord] = {}
@@ -113,13 +113,13 @@ class Names:
         self._revision = 0
 
     async def get(self, namespace: str, reference: Reference) -> NameRecord:
-        """See `hythe_distribution.pull.ImageNames.get`."""
+        """See `hythe_distribution.claiming.ImageNames.get`."""
         if self.away:
             raise Unavailable("ask metadata.image.get: metadata is not running", service="metadata")
         return self.records.get((namespace, str(reference)), NameRecord(0, None))
 
     async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
-        """See `hythe_distribution.pull.ImageNames.put`."""
+        """See `hythe_distribution.claiming.ImageNames.put`."""
         self.before_put()
         if (await self.get(namespace, reference)).revision != if_revision:
             raise Conflict(f"put {reference}: changed meanwhile")

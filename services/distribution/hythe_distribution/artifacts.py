@@ -5,23 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hythe import tracing
-from hythe.errors import Conflict, InvalidArgument, Unavailable
+from hythe.errors import InvalidArgument, Unavailable
 from hythe.oci import Descriptor, Manifest
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.bringing import Bringer
+from hythe_distribution.claiming import MAX_ATTEMPTS, ImageNames, claim
 from hythe_distribution.documents import has_blob
 from hythe_distribution.fetcher import Watch
 from hythe_distribution.hosts import source_of
 from hythe_distribution.image_labels import Brought
 from hythe_distribution.publishing import Publisher
-from hythe_distribution.pull import ImageNames, NameRecord
 from hythe_distribution.resolver import Resolver
 from hythe_distribution.tree import Tree, everything
 from hythe_distribution.verification import ImageVerifier, verify_image
 from hythe_distribution.workers import Workers
-
-MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class ArtifactFetcher:
             brought = Brought(tree, (source,), {}, foreign=tree.foreign)
             if not await self._publisher.publish(namespace, (brought,)):
                 continue
-            if await self._register(namespace, reference, target, before, last=attempt + 1 == MAX_ATTEMPTS):
+            if await claim(self._names, namespace, reference, target, before, last=attempt + 1 == MAX_ATTEMPTS):
                 return FetchedArtifact(reference, target, fetched_bytes)
         raise Unavailable(f"fetch {reference}: its blobs are deleted as fast as they are fetched")
 
@@ -89,19 +87,6 @@ class ArtifactFetcher:
         absent = [blob.size_bytes for blob in tree.blobs if not has_blob(self._content, blob.digest)]
         if absent:
             self._content.check_room(sum(absent))
-
-    async def _register(
-        self, namespace: str, reference: Reference, target: Descriptor, before: NameRecord, *, last: bool
-    ) -> bool:
-        """Point the name at the artifact and tell whether it does; where others have changed it, the `last` time raises."""
-        try:
-            await self._names.put(namespace, reference, target, before.revision)
-        except Conflict:
-            now = await self._names.get(namespace, reference)
-            if now.digest != target.digest and last:
-                raise
-            return now.digest == target.digest
-        return True
 
 
 def _check_type(reference: Reference, tree: Tree, artifact_type: str) -> None:

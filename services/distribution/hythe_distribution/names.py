@@ -13,8 +13,8 @@ from hythe.errors import Conflict, InvalidArgument, NotFound
 from hythe.oci import Descriptor
 from hythe.ports.metadata import ALL_NAMESPACES
 from hythe.reference import Reference, parse_reference
+from hythe_distribution.claiming import NameRecord
 from hythe_distribution.gathering import all_of
-from hythe_distribution.pull import NameRecord
 
 DANGLING_HOST = "hythe.invalid"
 """Host of the names of images that have no other: ``.invalid`` is reserved, so it is never a registry's (RFC 2606)."""
@@ -108,7 +108,7 @@ class Forgotten:
 class Naming:
     """Names with Docker's rule: an image whose last name is moved away is dangling, not gone.
 
-    A body of `hythe_distribution.pull.ImageNames`. Before a name moves, the image that would lose its last one gets the name
+    A body of `hythe_distribution.claiming.ImageNames`. Before a name moves, the image that would lose its last one gets the name
     ``hythe.invalid/dangling@<digest>``: a crash in between leaves a superfluous name, never an image without one. Changes
     of one process are made one after the other, so that two moves cannot each rely on the name that the other takes away.
     """
@@ -118,12 +118,12 @@ class Naming:
         self._changing = asyncio.Lock()
 
     async def get(self, namespace: str, reference: Reference) -> NameRecord:
-        """See `hythe_distribution.pull.ImageNames.get`."""
+        """See `hythe_distribution.claiming.ImageNames.get`."""
         record = await self._records.get(namespace, reference)
         return NameRecord(record.revision, record.digest) if record else NameRecord(0, None)
 
     async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
-        """See `hythe_distribution.pull.ImageNames.put`; refuses what `point` refuses."""
+        """See `hythe_distribution.claiming.ImageNames.put`; refuses what `point` refuses."""
         await self.point(namespace, reference, target, if_revision)
 
     async def point(

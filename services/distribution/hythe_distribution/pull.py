@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from hythe import tracing
 from hythe.digest import Digest
-from hythe.errors import Conflict, FailedPrecondition, Unavailable
+from hythe.errors import FailedPrecondition, Unavailable
 from hythe.oci import Descriptor, Platform, layers_with_diff_ids
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.bringing import Bringer
+from hythe_distribution.claiming import MAX_ATTEMPTS, ImageNames, claim
 from hythe_distribution.documents import has_blob
 from hythe_distribution.fetcher import BlobProgress
 from hythe_distribution.hosts import source_of
@@ -23,36 +24,7 @@ from hythe_distribution.resolver import Resolved, Resolver
 from hythe_distribution.verification import ImageVerifier, verify_image
 from hythe_distribution.workers import Workers
 
-MAX_ATTEMPTS = 3
-
 ForeignLayers = Literal["refuse", "fetch"]
-
-
-@dataclass(frozen=True, slots=True)
-class NameRecord:
-    """What a name points to, and the revision of its record; 0 and None where there is no record."""
-
-    revision: int
-    digest: Digest | None
-
-
-class ImageNames(Protocol):
-    """The names of images, kept by the metadata service."""
-
-    async def get(self, namespace: str, reference: Reference) -> NameRecord:
-        """Return what a name points to.
-
-        Raises:
-            Unavailable: metadata is away.
-        """
-
-    async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
-        """Point a name at `target` if its record still has the revision `if_revision`.
-
-        Raises:
-            Conflict: it has another.
-            Unavailable: metadata is away.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +120,7 @@ class Puller:
             brought = _brought(wish, image)
             if not await self._publisher.publish(namespace, (brought, *about.brought)):
                 continue
-            if await self._register(namespace, image, before, last=attempt + 1 == MAX_ATTEMPTS):
+            if await claim(self._names, namespace, reference, image.target, before, last=attempt + 1 == MAX_ATTEMPTS):
                 return Pulled(image, fetched_bytes, tuple(tree.tree.root.digest for tree in about.brought))
         raise Unavailable(f"pull {reference}: its blobs are deleted as fast as they are fetched")
 
@@ -181,23 +153,6 @@ class Puller:
         for about in brought:
             fetched_bytes += await self._bringer.bring(source, about.tree.blobs, about.tree.opaque, (), report)
         return _About(brought, fetched_bytes)
-
-    async def _register(self, namespace: str, image: Resolved, before: NameRecord, *, last: bool) -> bool:
-        """Point the name at the image and tell whether it does; where others have changed it, the `last` time raises.
-
-        A name that points there already is left as it is: most pulls find what they look for.
-        """
-        if before.digest == image.target.digest:
-            return True
-        with tracing.span("register name", container__image__name=str(image.reference)):
-            try:
-                await self._names.put(namespace, image.reference, image.target, before.revision)
-            except Conflict:
-                now = await self._names.get(namespace, image.reference)
-                if now.digest != image.target.digest and last:
-                    raise
-                return now.digest == image.target.digest
-            return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from hythe.digest import Digest
 from hythe.errors import Conflict, InvalidArgument, Unavailable
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
+from hythe_distribution.claiming import NameRecord
 from hythe_distribution.names import Naming, dangling_reference
-from hythe_distribution.pull import NameRecord
 from scripts.lab.images import OCI_MANIFEST
 from tests.fakes.names import MemoryNames
 

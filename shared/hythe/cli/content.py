@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hythe.cli import exits, output
-from hythe.cli.content_words import ask, find_digest, pages, parse_label
+from hythe.cli.content_words import ask, find_digest, pages, parse_label, show_labels
 from hythe.cli.each import for_each
 from hythe.cli.subcommands import Command
 
@@ -123,11 +123,7 @@ def label(context: Context) -> int:
     args = context.args
     changes = dict(parse_label(text) for text in args.labels)
     found = ask(context, "content", "label", digest=str(find_digest(context, args.digest)), labels=changes)
-    if context.as_json:
-        output.json_line(found)
-    else:
-        for key, value in sorted(found["labels"].items()):
-            print(output.visible(f"{key}={value}"))
+    show_labels(context, found)
     return exits.OK
 
 

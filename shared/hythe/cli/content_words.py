@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hythe.cli import asking
+from hythe.cli import asking, output
 from hythe.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -76,3 +76,12 @@ def parse_label(text: str) -> tuple[str, str]:
             f"read label {text!r}: expected KEY=VALUE", next_step="write e.g. kept=yes; KEY= takes a label away"
         )
     return key, value
+
+
+def show_labels(context: Context, found: dict[str, Any]) -> None:
+    """Print what was answered to a change of labels: all of it as JSON, else the labels that there are now."""
+    if context.as_json:
+        output.json_line(found)
+        return
+    for key, value in sorted(found["labels"].items()):
+        print(output.visible(f"{key}={value}"))

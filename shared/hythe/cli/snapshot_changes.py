@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hythe.cli import exits, output
-from hythe.cli.content_words import parse_label
+from hythe.cli.content_words import parse_label, show_labels
 from hythe.cli.each import for_each
 from hythe.cli.snapshot_words import PER_HOST, ask, operate
 
@@ -100,11 +100,7 @@ def label_arguments(parser: ArgumentParser) -> None:
 def label(context: Context) -> int:
     """Set labels."""
     found = ask(context, "label", name=context.args.name, labels=_labels(context))
-    if context.as_json:
-        output.json_line(found)
-    else:
-        for key, value in sorted(found["labels"].items()):
-            print(output.visible(f"{key}={value}"))
+    show_labels(context, found)
     return exits.OK
 
 

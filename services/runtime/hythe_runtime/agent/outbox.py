@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from hythe.errors import HytheError
+from hythe_runtime.agent.ending import end_all
 from hythe_runtime.agent.model import Event
 from hythe_runtime.agent.ports import EventStore
 
@@ -71,11 +72,7 @@ class Outbox:
     async def stop(self) -> None:
         """Stop sending; what is not confirmed is sent by the next agent."""
         self._started = False
-        tasks = list(self._senders.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_all(self._senders.values())
 
     def _send_soon(self, container_id: str) -> None:
         if container_id not in self._senders:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hythe.errors import Conflict, NotFound
+from hythe_runtime.agent.ending import end_all
 from hythe_runtime.agent.logtail import start_of_last
 from hythe_runtime.agent.model import Exit
 from hythe_runtime.agent.ports import IoTransport, Sender
@@ -117,8 +118,4 @@ class Outputs:
 
     async def close(self) -> None:
         """End all senders."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_all(self._tasks.values())

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 
 from hythe.errors import Unavailable
+from hythe_runtime.agent.ending import end_all
 from hythe_runtime.agent.ports import Attachment, IoTransport
 
 log = logging.getLogger(__name__)
@@ -128,11 +129,7 @@ class Inputs:
 
     async def close(self) -> None:
         """Stop taking input."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_all(self._tasks.values())
 
     def bus_is_back(self) -> None:
         """Ask every client for what may have been lost."""

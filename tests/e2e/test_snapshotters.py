@@ -1,9 +1,12 @@
-"""Containers on the snapshotter that copies: what runs on overlayfs runs on it."""
+"""Snapshots as users meet them: on the snapshotter that copies, and by `hythe snapshot`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from scripts.lab.stack import Stack
 
@@ -22,6 +25,29 @@ def test_containers_run_on_native_copies(make_stack: Callable[..., Stack], busyb
     assert refused.code == 6 and f"hythe rm {one}" in refused.stderr
     assert stack.hythe("rm", "one").code == 0
     assert len(_kinds(stack)) == 1
+
+
+def test_layer_is_looked_at_mounted_and_let_go_of(stack: Stack, busybox: str, tmp_path: Path) -> None:
+    """`hythe snapshot` shows what a layer is and takes, mounts it to read only, and `unmount` leaves nothing of that behind."""
+    assert stack.hythe("pull", busybox).code == 0
+    layer = next(name for name, kind in _kinds(stack).items() if kind == "committed")
+    point = tmp_path / "point"
+    point.mkdir()
+    assert stack.hythe("snapshot", "mount", layer, str(point)).code == 0
+    try:
+        assert (point / "bin/busybox").is_file()
+        with pytest.raises(OSError, match="Read-only file system"):
+            (point / "new").write_text("x")
+        assert layer in stack.hythe("snapshot", "tree").stdout
+        usage = json.loads(stack.hythe("snapshot", "usage", layer, "--json").stdout)
+        assert usage["size_bytes"] > 1_000_000 and usage["inodes"] > 1
+        assert json.loads(stack.hythe("snapshot", "info", layer, "--json").stdout)["kind"] == "committed"
+        assert list(_kinds(stack).values()).count("view") == 1
+    finally:
+        done = stack.hythe("snapshot", "unmount", str(point))
+    assert done.code == 0 and not any(point.iterdir())
+    kinds = _kinds(stack)
+    assert kinds[layer] == "committed" and "view" not in kinds.values()
 
 
 def _kinds(stack: Stack) -> dict[str, str]:

@@ -16,20 +16,30 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 from bench.fetch_floor import bare
 from bench.memory import Memory, memory_during
 from bench.peers import Containerd, Dockerd, Skopeo
-from bench.pulling import DISK_BYTES, MB, SETTLE_S, Subject, interleaved, offered, pull, say, stack_on
+from bench.pulling import (
+    DISK_BYTES,
+    MB,
+    Contender,
+    Subject,
+    interleaved,
+    leave_in_order,
+    offered,
+    pull,
+    say,
+    settled,
+    stack_on,
+    there,
+)
 from bench.report import Series, Verdict, save, show
 from bench.sent import Sent, sent_since
 from bench.stack import median_by_step, pid_of, traced
@@ -66,7 +76,7 @@ def pull_many(stack: Stack, reference: str) -> None:
         list(threads.map(lambda _: fetch(stack, reference), range(PULLS_AT_ONCE)))
 
 
-def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], list[str]]:
+def contenders(subject: Subject) -> tuple[dict[str, Contender], list[str]]:
     """Return what fetches the image to a disk in how many seconds, by name, and why some are not there."""
     address, _, name = subject.reference.partition("/")
     largest_first = sorted(subject.sizes, key=lambda digest: -subject.sizes[digest])
@@ -77,16 +87,12 @@ def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], li
             return fetch(stack, subject.reference)
 
     def with_containerd(disk: Path) -> float:
-        with Containerd(disk / "containerd") as containerd:
-            time.sleep(SETTLE_S)
-            os.sync()
-            return containerd.fetch(subject.reference)
+        containerd = Containerd(disk / "containerd")
+        return settled(containerd, lambda: containerd.fetch(subject.reference))
 
     def with_docker(disk: Path) -> float:
-        with Dockerd(disk / "docker") as docker:
-            time.sleep(SETTLE_S)
-            os.sync()
-            return docker.pull(subject.reference)
+        docker = Dockerd(disk / "docker")
+        return settled(docker, lambda: docker.pull(subject.reference))
 
     def with_skopeo(disk: Path) -> float:
         os.sync()
@@ -96,18 +102,13 @@ def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], li
         os.sync()
         return bare(address, name.partition(":")[0], largest_first, disk / "blobs", FLOOR_THREADS)
 
-    found: dict[str, Callable[[Path], float]] = {HYTHE: with_hythe, FLOOR: with_nothing}
-    notes = []
-    for title, missing, run in (
+    return there(
+        (HYTHE, "", with_hythe),
+        (FLOOR, "", with_nothing),
         (CTR, Containerd.missing(), with_containerd),
         (SKOPEO, Skopeo.missing(), with_skopeo),
         (DOCKER, Dockerd.missing(), with_docker),
-    ):
-        if missing:
-            notes.append(f"{title} was not measured: {missing}")
-        else:
-            found[title] = run
-    return found, notes
+    )
 
 
 def steps_of(subject: Subject) -> dict[str, float]:
@@ -190,18 +191,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    leave_in_order()
     with tempfile.TemporaryDirectory(prefix="hythe-bench-", dir=arguments.directory) as directory:
         measure(Path(directory), arguments.cache, arguments.rounds, arguments.large)
     return 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Leave by way of everything that cleans up, which a second signal must not cut short."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -35,20 +35,9 @@ def memory_during(pid: int, work: Callable[[], object]) -> Memory:
         PermissionError: it belongs to another user.
     """
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # begins the kernel's account of the peak anew
-    rest, ended, samples = pss_bytes(pid), threading.Event(), [0]
-
-    def watch() -> None:
-        while not ended.wait(SAMPLE_S):
-            samples.append(pss_bytes(pid))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        work()
-    finally:
-        ended.set()
-        watcher.join()
-    return Memory(rest, max(*samples, pss_bytes(pid)), _kib(Path(f"/proc/{pid}/status"), "VmHWM:") * 1024)
+    rest = pss_bytes(pid)
+    most = _most(lambda: pss_bytes(pid), work)
+    return Memory(rest, max(most, pss_bytes(pid)), _kib(Path(f"/proc/{pid}/status"), "VmHWM:") * 1024)
 
 
 def peak_of_all(roots: Iterable[int], work: Callable[[], object]) -> int:
@@ -56,11 +45,17 @@ def peak_of_all(roots: Iterable[int], work: Callable[[], object]) -> int:
 
     Counted are `roots`, what they start, and what this process starts meanwhile.
     """
-    ended, samples, tops = threading.Event(), [0], {*roots, os.getpid()}
+    tops = {*roots, os.getpid()}
+    return _most(lambda: sum(_pss_or_none(pid) for pid in _family(tops) - {os.getpid()}), work)
+
+
+def _most(sample: Callable[[], int], work: Callable[[], object]) -> int:
+    """Do `work` and return the greatest `sample` of those taken every 20 ms meanwhile; 0 where there was no time for one."""
+    ended, samples = threading.Event(), [0]
 
     def watch() -> None:
         while not ended.wait(SAMPLE_S):
-            samples.append(sum(_pss_or_none(pid) for pid in _family(tops) - {os.getpid()}))
+            samples.append(sample())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -17,19 +17,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from bench import chart, unpack_floor
 from bench.memory import peak_of_all
 from bench.peers import Containerd, Dockerd, Podman
-from bench.pulling import DISK_BYTES, MB, SETTLE_S, Subject, interleaved, offered, pull, say, stack_on
+from bench.pulling import (
+    DISK_BYTES,
+    MB,
+    Contender,
+    Subject,
+    interleaved,
+    leave_in_order,
+    offered,
+    pull,
+    say,
+    settled,
+    stack_on,
+    there,
+)
 from bench.report import Series, Verdict, save, show
 from bench.stack import connect, median_by_step, traced
 from hythe.subjects import rpc
@@ -53,7 +64,7 @@ TRACED_PULLS = 3
 PULLS_OF_WHAT_IS_HERE = 20
 
 
-def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], list[str]]:
+def contenders(subject: Subject) -> tuple[dict[str, Contender], list[str]]:
     """Return what pulls the image onto a disk in how many seconds, by name, and why some are not there."""
     address, _, name = subject.reference.partition("/")
     repository = name.partition(":")[0]
@@ -64,50 +75,37 @@ def contenders(subject: Subject) -> tuple[dict[str, Callable[[Path], float]], li
             os.sync()
             return pull(stack, subject.reference)
 
-    def with_containerd(disk: Path) -> float:
-        with Containerd(disk / "containerd") as containerd:
-            time.sleep(SETTLE_S)
-            os.sync()
-            return containerd.pull(subject.reference)
+    def with_containerd(*, unpigz: bool) -> Contender:
+        def run(disk: Path) -> float:
+            containerd = Containerd(disk / "containerd", unpigz=unpigz)
+            return settled(containerd, lambda: containerd.pull(subject.reference))
 
-    def with_containerd_alone(disk: Path) -> float:
-        with Containerd(disk / "containerd", unpigz=False) as containerd:
-            time.sleep(SETTLE_S)
-            os.sync()
-            return containerd.pull(subject.reference)
+        return run
 
     def with_docker(disk: Path) -> float:
-        with Dockerd(disk / "docker") as docker:
-            time.sleep(SETTLE_S)
-            os.sync()
-            return docker.pull(subject.reference)
+        docker = Dockerd(disk / "docker")
+        return settled(docker, lambda: docker.pull(subject.reference))
 
     def with_podman(disk: Path) -> float:
         os.sync()
         return Podman.pull(subject.reference, disk / "podman")
 
-    def bare(at_once: int) -> Callable[[Path], float]:
+    def bare(at_once: int) -> Contender:
         def run(disk: Path) -> float:
             os.sync()
             return unpack_floor.pipelines(address, repository, layers, disk / "layers", at_once)
 
         return run
 
-    found: dict[str, Callable[[Path], float]] = {HYTHE: with_hythe}
-    notes = []
-    for title, missing, run in (
-        (CTR, Containerd.missing(), with_containerd),
-        (CTR_GO, Containerd.missing(), with_containerd_alone),
+    return there(
+        (HYTHE, "", with_hythe),
+        (CTR, Containerd.missing(), with_containerd(unpigz=True)),
+        (CTR_GO, Containerd.missing(), with_containerd(unpigz=False)),
         (DOCKER, Dockerd.missing(), with_docker),
         (PODMAN, Podman.missing(), with_podman),
         (FLOOR, unpack_floor.missing(), bare(2)),
         (FLOOR_ONE, unpack_floor.missing(), bare(1)),
-    ):
-        if missing:
-            notes.append(f"{title} was not measured: {missing}")
-        else:
-            found[title] = run
-    return found, notes
+    )
 
 
 def steps_of(subject: Subject) -> dict[str, float]:
@@ -195,18 +193,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    leave_in_order()
     with tempfile.TemporaryDirectory(prefix="hythe-bench-", dir=arguments.directory) as directory:
         measure(Path(directory), arguments.cache, arguments.rounds)
     return 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Leave by way of everything that cleans up, which a second signal must not cut short."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
+from bench.peers import Containerd, Dockerd
 from bench.report import Series
 from scripts.lab.disks import fresh_disk
 from scripts.lab.images import Image
@@ -19,6 +23,9 @@ DISK_BYTES = 4 << 30
 SETTLE_S = 1.0
 PULL_TIMEOUT_S = 600.0
 MB = 1_000_000
+
+Contender = Callable[[Path], float]
+"""Fetches an image to a disk and returns the seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ def pull(stack: Stack, reference: str, *flags: str) -> float:
     return done.seconds
 
 
-def interleaved(subject: Subject, runs: Mapping[str, Callable[[Path], float]], rounds: int) -> list[Series]:
+def interleaved(subject: Subject, runs: Mapping[str, Contender], rounds: int) -> list[Series]:
     """Run each once a round on a disk of its own, the page cache empty, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
@@ -84,6 +91,38 @@ def interleaved(subject: Subject, runs: Mapping[str, Callable[[Path], float]], r
             if number:
                 times[name].append(seconds)
     return [Series(name, tuple(seconds)) for name, seconds in times.items()]
+
+
+def settled(daemon: Containerd | Dockerd, fetch: Callable[[], float]) -> float:
+    """Let a daemon that has just started come to rest, then have it fetch; return the seconds."""
+    with daemon:
+        time.sleep(SETTLE_S)
+        os.sync()
+        return fetch()
+
+
+def there(*contenders: tuple[str, str, Contender]) -> tuple[dict[str, Contender], list[str]]:
+    """Return those of (name, why it is missing, what it does) that are here, by name, and a note for each other one."""
+    found: dict[str, Contender] = {}
+    notes = []
+    for name, missing, run in contenders:
+        if missing:
+            notes.append(f"{name} was not measured: {missing}")
+        else:
+            found[name] = run
+    return found, notes
+
+
+def leave_in_order() -> None:
+    """On SIGINT and SIGTERM leave by way of everything that cleans up, which a second signal must not cut short."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def forget_all_but(directory: Path) -> None:

@@ -7,13 +7,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from hythe.bus.event_stream import BusEventStream
 from hythe.bus.service import Service
+from hythe.outbox import Outbox
 from hythe.process_runner import Process
-from hythe_metadata.adapters.event_stream import BusEventStream
 from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.figures import Figures
 from hythe_metadata.handlers import Handlers
-from hythe_metadata.outbox import Outbox
 
 STORE_FILE = "metadata.db"
 
@@ -26,7 +26,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     figures = Figures(process.metrics.registry)
     store = await asyncio.to_thread(SqliteStore, process.directory / STORE_FILE, figures.committed)
     _log.info("metadata store is open", extra={"store_id": store.store_id, "era": store.era})
-    outbox = Outbox(store, BusEventStream(process.bus, store.store_id))
+    outbox = Outbox(store, BusEventStream(process.bus, store.store_id, host=""))
     store.on_change(outbox.wake)
     process.bus.on_reconnect(outbox.wake)
     service = Service(process, "metadata")

@@ -6,9 +6,11 @@ Bodies: SQLite (`hythe_metadata.adapters.sqlite_store`); a Redis body belongs be
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
+
+from hythe.ports.events import OutgoingEvent
 
 Desired = Literal["running", "stopped", "removed"]
 Phase = Literal["creating", "created", "removing"]
@@ -102,30 +104,6 @@ class ImageRecord:
     revision: int
     created_at: str
     updated_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingEvent:
-    """An event that was stored with the change it tells of and is not yet known to be in the event stream.
-
-    Attributes:
-        sequence: place in the store's outbox; grows.
-        number: counts the events of this object from 1 without gaps.
-        past: what was done, the last token of the event's subject.
-    """
-
-    sequence: int
-    namespace: str
-    noun: str
-    object_id: str
-    past: str
-    topic: str
-    number: int
-    time: str
-    caller: str
-    request_id: str
-    trace_id: str
-    attributes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +217,10 @@ class Store(Protocol):
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` after each change that was asked for; in the event loop, quick."""
 
-    async def outgoing(self, after: int, limit: int) -> list[OutgoingEvent]:
+    async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
         """Return the oldest events beyond sequence `after` that are not marked as sent, in order."""
 
-    def sent(self, sequences: list[int]) -> None:
+    def sent(self, sequences: Sequence[int]) -> None:
         """Mark events as being in the event stream; not durable at once, so a crash may show them again."""
 
     async def close(self) -> None:

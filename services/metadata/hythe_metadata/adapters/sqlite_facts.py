@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 
 from hythe.clock import boottime_ms, now_rfc3339
-from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish, ImageRecord, OutgoingEvent
+from hythe.ports.events import OutgoingEvent
+from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish, ImageRecord
 from hythe_metadata.adapters import sqlite_rows as rows
 from hythe_metadata.changes import Moment
 from hythe_metadata.containers import BeginFacts, StoredContainer

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
-from hythe.ports.metadata import ContainerRecord, ImageRecord, Origin, OutgoingEvent
+from hythe.ports.events import OutgoingEvent
+from hythe.ports.metadata import ContainerRecord, ImageRecord, Origin
 from hythe_metadata.changes import Answered, Happening, Moment
 from hythe_metadata.containers import StoredContainer
 
@@ -137,7 +139,7 @@ def write_happening(connection: sqlite3.Connection, origin: Origin, happening: H
     )
 
 
-def forget_outgoing(connection: sqlite3.Connection, sequences: list[int]) -> None:
+def forget_outgoing(connection: sqlite3.Connection, sequences: Sequence[int]) -> None:
     """Delete events from the outbox."""
     connection.executemany("DELETE FROM outbox WHERE sequence = ?", [(sequence,) for sequence in sequences])
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from hythe.clock import boottime_ms, now_ns
 from hythe.identifiers import check_id
+from hythe.ports.events import OutgoingEvent
 from hythe.ports.metadata import (
     ContainerRecord,
     ContainerWish,
@@ -18,7 +19,6 @@ from hythe.ports.metadata import (
     ImageRecord,
     ImageWish,
     Origin,
-    OutgoingEvent,
     Page,
 )
 from hythe_metadata import containers, images
@@ -185,11 +185,11 @@ class SqliteStore:
 
         await self._change(work)
 
-    async def outgoing(self, after: int, limit: int) -> list[OutgoingEvent]:
+    async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
         """See `hythe.ports.metadata.Store.outgoing`."""
         return await self._readers.run(lambda connection: facts.outgoing(connection, after, limit))
 
-    def sent(self, sequences: list[int]) -> None:
+    def sent(self, sequences: Sequence[int]) -> None:
         """See `hythe.ports.metadata.Store.sent`."""
         self._writer.later(lambda connection: rows.forget_outgoing(connection, sequences))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from hythe.errors import HytheError
-from hythe.ports.metadata import OutgoingEvent, Store
+from hythe.ports.events import EventSource, OutgoingEvent
 
 BATCH = 64
 GATHER_S = 0.02  # lets the answer of the change go first, and events of a burst go together
@@ -39,14 +39,14 @@ class EventStream(Protocol):
 
 
 class Outbox:
-    """Sends what the store has, until all is sent, and again when woken.
+    """Sends what the source has, until all is sent, and again when woken.
 
     An event that may have been sent before (at the start, and after a failure) is looked for in the stream first:
     the server's own window for duplicates is not enough (ARCHITECTURE §7 †).
     """
 
-    def __init__(self, store: Store, stream: EventStream) -> None:
-        self._store = store
+    def __init__(self, source: EventSource, stream: EventStream) -> None:
+        self._source = source
         self._stream = stream
         self._more = asyncio.Event()
         self._sent_until = 0
@@ -74,7 +74,7 @@ class Outbox:
 
     async def _send_batch(self) -> bool:
         """Send the oldest events; tell whether there were any."""
-        events = await self._store.outgoing(self._sent_until, BATCH)
+        events = await self._source.outgoing(self._sent_until, BATCH)
         if not events:
             self._doubt_until = self._sent_until
             return False
@@ -87,7 +87,7 @@ class Outbox:
             if outcome is not None:
                 raise outcome
         self._sent_until = last
-        self._store.sent([event.sequence for event in events])
+        self._source.sent([event.sequence for event in events])
         return True
 
     async def _send(self, events: list[OutgoingEvent], doubtful: set[int]) -> None:

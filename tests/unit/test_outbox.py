@@ -11,9 +11,10 @@ import pytest
 
 from hythe.errors import DeadlineExceeded, Unavailable
 from hythe.identifiers import new_id
-from hythe.ports.metadata import ContainerWish, Origin, OutgoingEvent
+from hythe.outbox import Outbox, by_object
+from hythe.ports.events import OutgoingEvent
+from hythe.ports.metadata import ContainerWish, Origin
 from hythe_metadata.adapters.sqlite_store import SqliteStore
-from hythe_metadata.outbox import Outbox, by_object
 from tests.fixtures.waiting import eventually_async
 
 

@@ -1,4 +1,4 @@
-"""The event stream on the bus, as the metadata service writes it."""
+"""The event stream on the bus, as a service with an outbox writes it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pydantic import ValidationError
 from hythe import subjects
 from hythe.bus.connection import Bus
 from hythe.errors import DataLoss
-from hythe.ports.metadata import OutgoingEvent
+from hythe.ports.events import OutgoingEvent
 from hythe.wire.base import read_reply
 from hythe.wire.events import Event
 
-NO_HOST = ""
 _MESSAGE_ID = "Nats-Msg-Id"
 
 
 class BusEventStream:
-    """Appends to `hythe.subjects.EVENT_STREAM`; keeps the promises of `hythe_metadata.outbox.EventStream`."""
+    """Appends to `hythe.subjects.EVENT_STREAM`; keeps the promises of `hythe.outbox.EventStream`."""
 
-    def __init__(self, bus: Bus, store_id: str) -> None:
-        """`store_id` makes message ids that no other store uses."""
+    def __init__(self, bus: Bus, origin: str, host: str) -> None:
+        """Write events of `host`, empty for those of no host; `origin` makes message ids that no other outbox uses."""
         self._bus = bus
-        self._store_id = store_id
+        self._origin = origin
+        self._host = host
 
     async def append(self, event: OutgoingEvent) -> None:
         """Append one event and wait until the server has stored it.
@@ -33,17 +33,17 @@ class BusEventStream:
         message = Event(
             topic=event.topic,
             namespace=event.namespace,
-            host=NO_HOST,
+            host=self._host,
             object_id=event.object_id,
             number=event.number,
             time=event.time,
             caller=event.caller,
             request_id=event.request_id,
             trace_id=event.trace_id,
-            attributes=event.attributes,
+            attributes=dict(event.attributes),
         )
-        subject = subjects.event(event.namespace, NO_HOST, event.noun, event.object_id, event.past)
-        headers = {_MESSAGE_ID: f"{self._store_id}.{event.sequence}"}
+        subject = subjects.event(event.namespace, self._host, event.noun, event.object_id, event.past)
+        headers = {_MESSAGE_ID: f"{self._origin}.{event.sequence}"}
         await self._bus.publish_stored(subject, message.model_dump_json().encode(), headers)
 
     async def last_number(self, event: OutgoingEvent) -> int:
@@ -54,7 +54,7 @@ class BusEventStream:
             DeadlineExceeded: no word from the server.
             DataLoss: what is stored there is no event.
         """
-        subject = subjects.events_of_object(event.namespace, NO_HOST, event.noun, event.object_id)
+        subject = subjects.events_of_object(event.namespace, self._host, event.noun, event.object_id)
         found = await self._bus.last_stored(subjects.EVENT_STREAM, subject)
         if found is None:
             return 0

@@ -74,6 +74,11 @@ def rpc_from(caller: str, service: str) -> str:
     return f"{PREFIX}.rpc.*.{encode_token(caller)}.{service}.>"
 
 
+def rpc_noun_from(caller: str, service: str, noun: str) -> str:
+    """Permission of `caller` to ask `service` about one kind of thing in any namespace."""
+    return f"{PREFIX}.rpc.*.{encode_token(caller)}.{service}.{noun}.*"
+
+
 def host_rpc(namespace: str, host: str, service: str, noun: str, verb: str) -> str:
     """Subject of a request to `service` on `host`."""
     return f"{PREFIX}.host.{encode_token(namespace)}.{encode_token(host)}.{service}.{noun}.{verb}"
@@ -87,6 +92,11 @@ def host_rpc_of_service(host: str, service: str) -> str:
 def host_rpc_any(service: str) -> str:
     """Permission to ask `service` on any host."""
     return f"{PREFIX}.host.*.*.{service}.>"
+
+
+def host_rpc_noun_any(service: str, noun: str) -> str:
+    """Permission to ask `service` on any host about one kind of thing."""
+    return f"{PREFIX}.host.*.*.{service}.{noun}.*"
 
 
 def parse_rpc(subject: str) -> RpcSubject | HostSubject:

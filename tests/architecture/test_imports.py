@@ -22,7 +22,12 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "minio": ("hythe_distribution.adapters.*",),
     "urllib3": ("hythe_distribution.adapters.*",),
     "redis": ("hythe_metadata.adapters.*",),
-    "sqlite3": ("hythe_metadata.adapters.*", "hythe_bundle.adapters.*", "hythe_distribution.adapters.*"),
+    "sqlite3": (
+        "hythe.outbox_table",
+        "hythe_metadata.adapters.*",
+        "hythe_bundle.adapters.*",
+        "hythe_distribution.adapters.*",
+    ),
     "isal": ("hythe.archive.*",),
     "backports": ("hythe.archive.*", "hythe_distribution.adapters.*"),
 }

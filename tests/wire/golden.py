@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,13 @@ def _value(node: dict[str, Any], definitions: dict[str, Any]) -> Any:
     if kind == "object":
         if "properties" in node:
             return {name: _value(part, definitions) for name, part in node["properties"].items()}
-        return {"key": "value"}
+        values = node.get("additionalProperties")
+        return {"key": "value" if values in (None, True, {"type": "string"}) else _value(values, definitions)}
     if kind == "array":
         return [_value(node["items"], definitions)]
     if kind == "string":
-        return {"^[0-9a-f]{32}$": "0" * 32, "^sha256:[0-9a-f]{64}$": f"sha256:{'0' * 64}"}.get(
-            node.get("pattern", ""), "text"
-        )
+        pattern = re.compile(node.get("pattern", ""))
+        return next(text for text in ("text", "0" * 32, f"sha256:{'0' * 64}", "content") if pattern.search(text))
     if kind == "boolean":
         return True
     least = node.get("minimum", node.get("exclusiveMinimum", 0) + 1)

@@ -26,7 +26,7 @@ def with_unknown_fields(data: Any) -> Any:
     """Return `data` with a field more in every object that is a message."""
     if isinstance(data, dict):
         grown = {key: with_unknown_fields(value) for key, value in data.items()}
-        return grown if data == {"key": "value"} else {**grown, "from_the_future": 1}
+        return grown if data.keys() == {"key"} else {**grown, "from_the_future": 1}
     if isinstance(data, list):
         return [with_unknown_fields(value) for value in data]
     return data

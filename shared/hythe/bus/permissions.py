@@ -11,6 +11,8 @@ from hythe import subjects
 from hythe.errors import InvalidArgument
 
 SERVICES = ("metadata", "distribution", "bundle", "runtime", "agent")
+OWNERS = ("distribution", "bundle")
+"""Services that keep what is collected, each on its host."""
 ADMIN = "admin"
 STREAMS = "streams"
 """The key that `hythe up` makes streams with: a stream may republish to any subject, so nobody else may change one."""
@@ -54,14 +56,24 @@ def permissions_of(role: str, key_name: str, host: str) -> Permissions:
 
 def _service_lists(role: str, key_name: str, host: str) -> tuple[list[str], list[str]]:
     if role == "metadata":
-        return [subjects.events_from_host("")], [subjects.rpc_of_service("metadata")]
+        return (
+            [subjects.events_from_host(""), *(subjects.host_rpc_noun_any(owner, "gc") for owner in OWNERS)],
+            [subjects.rpc_of_service("metadata"), subjects.ALL_BEATS],
+        )
     if role == "distribution":
         return (
             [subjects.rpc_from(key_name, "metadata")],
             [subjects.rpc_of_service("distribution"), subjects.host_rpc_of_service(host, "distribution")],
         )
     if role == "bundle":
-        return [subjects.host_rpc_of_service(host, "distribution")], [subjects.host_rpc_of_service(host, "bundle")]
+        return (
+            [
+                subjects.host_rpc_of_service(host, "distribution"),
+                subjects.rpc_noun_from(key_name, "metadata", "lease"),
+                subjects.rpc_noun_from(key_name, "metadata", "content"),
+            ],
+            [subjects.host_rpc_of_service(host, "bundle")],
+        )
     if role == "runtime":
         return (
             [
@@ -95,7 +107,7 @@ def _discovery(service: str) -> list[str]:
 def _admin_publishes(key_name: str) -> list[str]:
     streams = (subjects.EVENT_STREAM, subjects.SPAN_STREAM)
     return [
-        *(subjects.rpc_from(key_name, service) for service in ("runtime", "distribution")),
+        *(subjects.rpc_from(key_name, service) for service in ("runtime", "distribution", "metadata")),
         *(subjects.host_rpc_any(service) for service in ("distribution", "bundle")),
         subjects.io_of_namespace("*"),
         subjects.ALL_SPANS,

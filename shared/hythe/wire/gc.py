@@ -1,0 +1,333 @@
+"""Garbage collection: what the command asks metadata, and what metadata asks the owners of content and snapshots.
+
+A collection has a generation. Metadata first says ``gc.begin`` to every owner: from then on an owner notes what is ensured,
+read, asked for or made. Then it reads its own graph, marks, and asks owners for theirs; last it sends ``gc.sweep`` with what
+nothing refers to. An owner refuses what it noted since, what its own work needs, a store that it doesn't trust, and a generation
+that isn't the one begun in this life of its process. So nothing is locked while others are asked, and whatever was
+referred to before it was asked for stays (ARCHITECTURE §7).
+
+Subjects at metadata: ``gc.run|why|usage|graph``. At owners, on host subjects: ``distribution.gc.begin|list|sweep|ingests|trust``,
+``bundle.gc.begin|mark|sweep|trust``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hythe.wire.base import DigestText, Reply, Request
+
+Generation = Annotated[int, Field(ge=1)]
+
+
+class StoreMark(Reply):
+    """Which metadata store speaks, and how far it is: owners trust no other, and none that went back."""
+
+    store_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    era: Annotated[int, Field(ge=1)]
+    revision: Annotated[int, Field(ge=0)] = 0
+    generation: Annotated[int, Field(ge=0)] = 0
+
+
+class GcBegin(Request):
+    """``gc.begin``: a collection of ``store.generation`` begins; note from now on what is used. Result: `GcBegun`."""
+
+    store_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    era: Annotated[int, Field(ge=1)]
+    revision: Annotated[int, Field(ge=0)]
+    generation: Generation
+
+
+class GcBegun(Reply):
+    """Whether the owner would delete for this store.
+
+    Attributes:
+        instance: id of this life of the owner's process; a sweep names it.
+        trusted: sweeps of this store are carried out; otherwise they only say what would go.
+        reason: why not: ``unknown store``, ``restored store``, ``older store``.
+        shared: id of a content store that several hosts share (S3); empty for one of this host alone.
+        snapshotter: name of the snapshotter, from bundle.
+    """
+
+    instance: str
+    trusted: bool
+    reason: str = ""
+    shared: str = ""
+    snapshotter: str = ""
+
+
+class GcTrust(Request):
+    """``gc.trust``: an operator confirms that sweeps of this store may delete here. Result: `Empty`."""
+
+    store_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    era: Annotated[int, Field(ge=1)]
+    revision: Annotated[int, Field(ge=0)]
+    generation: Annotated[int, Field(ge=0)]
+
+
+class GcContentList(Request):
+    """``distribution.gc.list``: records of content in all namespaces that changed beyond sequence `after`, by sequence.
+
+    `after` 0 asks for all. OutOfRange if it can't be told any more what changed since: ask for all. Result: `GcContentPage`.
+    """
+
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(gt=0, le=2000)] = 1000
+
+
+class GcContent(Reply):
+    """A record of content as its owner has it; `labels` are those that garbage collection reads.
+
+    `gone`: the namespace doesn't see the blob any more.
+    """
+
+    sequence: int
+    namespace: str
+    digest: DigestText
+    size_bytes: int = 0
+    labels: dict[str, str] = {}
+    gone: bool = False
+
+
+class GcContentPage(Reply):
+    """One page; `next` is the `after` of the next page; `more`: there is one now."""
+
+    records: list[GcContent]
+    next: int
+    more: bool = False
+
+
+class GcContentSweep(Request):
+    """``distribution.gc.sweep``: nothing refers to these blobs in this namespace; take them out of it. Result: `GcSwept`.
+
+    With `dry_run`, or where the store isn't trusted, only tell what would go.
+    """
+
+    generation: Generation
+    instance: str
+    namespace: str
+    digests: Annotated[list[DigestText], Field(min_length=1, max_length=2000)]
+    dry_run: bool = False
+
+
+class GcIngest(Request):
+    """An ingest by its reference."""
+
+    namespace: str
+    reference: str
+
+
+class GcIngestSweep(Request):
+    """``distribution.gc.ingests``: abort ingests that nobody holds and nothing was written to for 24 h, but for `keep`.
+
+    Result: `GcSwept`, whose names are ``<namespace> <reference>``.
+    """
+
+    generation: Generation
+    instance: str
+    keep: Annotated[list[GcIngest], Field(max_length=4096)] = []
+    dry_run: bool = False
+
+
+class GcSnapshotMark(Request):
+    """``bundle.gc.mark``: snapshots that are referred to, with those that lie below them. Result: `GcMarked`.
+
+    Roots add up over the requests of one generation. The owner adds its own: snapshots with ``containerd.io/gc.root``, those of
+    its bundles, mounted ones, and whatever was used since ``gc.begin``.
+    """
+
+    generation: Generation
+    instance: str
+    roots: Annotated[list[str], Field(max_length=4096)] = []
+
+
+class GcSnapshotReference(Reply):
+    """What the labels of a snapshot refer to. `kind` and `name` as `LeaseResource`; `back`: it is a back reference."""
+
+    snapshot: str
+    kind: str
+    name: str
+    via: str
+    back: bool = False
+
+
+class GcMarked(Reply):
+    """What the snapshots kept so far refer to elsewhere, and how many snapshots would go.
+
+    `references` also has the back references of snapshots that are not kept (yet): if what they name is kept, they are.
+    """
+
+    references: list[GcSnapshotReference] = []
+    unmarked: int = 0
+
+
+class GcSnapshotSweep(Request):
+    """``bundle.gc.sweep``: remove what is not marked, children first; at most `limit` of them. Result: `GcSwept`."""
+
+    generation: Generation
+    instance: str
+    limit: Annotated[int, Field(gt=0, le=2000)] = 200
+    after: str = ""
+    dry_run: bool = False
+
+
+class GcSwept(Reply):
+    """What a sweep did, or would do.
+
+    Attributes:
+        removed: names of what is gone, or would go.
+        kept: why something named was kept: ``in use``, ``used since``, ``held``, ``referred to here``, ``not here``.
+        freed_bytes: bytes given back on disk; those of blobs that another namespace sees don't count.
+        carried_out: whether something was really removed: the store is trusted, and it was no dry run.
+        next: where to go on, empty when all was looked at.
+    """
+
+    removed: list[str] = []
+    kept: dict[str, str] = {}
+    freed_bytes: int = 0
+    carried_out: bool = False
+    next: str = ""
+
+
+class GcRun(Request):
+    """``metadata.gc.run``: collect now. Result: `GcReport`.
+
+    `dry_run` only tells what would go. `confirm` lets owners that don't trust this store trust it from now on.
+    """
+
+    dry_run: bool = False
+    confirm: bool = False
+
+
+class GcItem(Reply):
+    """Something that went, or would go. `kind` is ``content``, ``snapshot``, ``ingest`` or ``lease``."""
+
+    kind: str
+    namespace: str = ""
+    name: str
+    size_bytes: int = 0
+
+
+class GcHostReport(Reply):
+    """One owner of one host. `state`: ``swept``, ``dry run``, ``untrusted``, ``unreachable``, ``refused``, ``suspended``."""
+
+    host: str
+    owner: Literal["distribution", "bundle"]
+    state: str
+    reason: str = ""
+    removed: int = 0
+    kept: int = 0
+    freed_bytes: int = 0
+
+
+class GcReport(Reply):
+    """What a collection did. `items` are at most 10 000; `removed` counts all. Durations in milliseconds."""
+
+    generation: int
+    dry_run: bool
+    suspended: str = ""
+    nodes: int = 0
+    mark_ms: float = 0.0
+    total_ms: float = 0.0
+    removed: int = 0
+    freed_bytes: int = 0
+    items: list[GcItem] = []
+    hosts: list[GcHostReport] = []
+
+
+class GcWhy(Request):
+    """``metadata.gc.why``: what keeps a blob, by digest or its unique prefix, or a snapshot by key. Result: `GcAnswer`.
+
+    With `kind` empty a digest is a blob, and what is none is a snapshot.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=1024)]
+    kind: Literal["", "content", "snapshot"] = ""
+
+
+class GcStep(Reply):
+    """A step of a path: a node and the label or field by which the one before it refers to it; empty for the first."""
+
+    kind: str
+    namespace: str = ""
+    name: str
+    via: str = ""
+    host: str = ""
+
+
+class GcAnswer(Reply):
+    """What was found.
+
+    Attributes:
+        paths: from a root to it, shortest first, one for each root that reaches it, at most 100.
+        goes: when nothing keeps it, when it goes, in words: ``with the next collection, within 10 minutes``; else empty.
+    """
+
+    kind: str
+    name: str
+    exists: bool = True
+    hosts: list[str] = []
+    size_bytes: int = 0
+    paths: list[list[GcStep]] = []
+    goes: str = ""
+
+
+class GraphGet(Request):
+    """``metadata.gc.graph``: what refers to what in a namespace; with `name` only what can be reached from or leads to it.
+
+    Result: `GraphPage`, pages by `after`.
+    """
+
+    name: str = ""
+    after: str = ""
+    limit: Annotated[int, Field(gt=0, le=2000)] = 1000
+
+
+class GraphNode(Reply):
+    """A node. `root`: why it is one, empty if it isn't; `present`: it is known to exist."""
+
+    id: str
+    kind: str
+    namespace: str = ""
+    name: str
+    root: str = ""
+    present: bool = True
+
+
+class GraphEdge(Reply):
+    """An edge between nodes by their `id`, and the label or field that it comes from."""
+
+    source: str
+    target: str
+    via: str
+
+
+class GraphPage(Reply):
+    """One page of nodes with the edges that go out from them; `next` is empty at the end."""
+
+    nodes: list[GraphNode]
+    edges: list[GraphEdge]
+    next: str = ""
+
+
+class UsageGet(Request):
+    """``metadata.gc.usage``: how much is stored where and how much of it a collection would free. Result: `Usage`."""
+
+
+class UsageRow(Reply):
+    """One kind of thing on one host; sizes in bytes. `kind`: ``images`` (content), ``snapshots``, ``volumes`` …"""
+
+    host: str
+    kind: str
+    total: int
+    active: int = 0
+    size_bytes: int = 0
+    reclaimable_bytes: int = 0
+
+
+class Usage(Reply):
+    """All hosts that answered; the others are named in `silent`."""
+
+    rows: list[UsageRow]
+    silent: list[str] = []

@@ -1,6 +1,6 @@
 """The command's own spans: made from random bytes, sent as one small message at the end (ARCHITECTURE §8).
 
-The message is the same as that of `hythe.telemetry`, which the services use with the OpenTelemetry SDK.
+The message is the same as that of `hythe.telemetry`, which the services use.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import json
 import os
 import time
 
+from hythe.trace_context import format_traceparent, parse_traceparent
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hythe.errors import HytheError
-
-_HEX = frozenset("0123456789abcdef")
 
 
 class CommandSpan:
@@ -72,7 +72,7 @@ class CommandTrace:
 
     def headers(self, span: CommandSpan) -> dict[str, str]:
         """Return the message headers that make `span` the parent of what the receiver does."""
-        found = {"traceparent": f"00-{self.trace_id}-{span.span_id}-{'01' if self.sampled else '00'}"}
+        found = {"traceparent": format_traceparent(self.trace_id, span.span_id, self.sampled)}
         if self.tracestate:
             found["tracestate"] = self.tracestate
         return found
@@ -98,19 +98,3 @@ class CommandTrace:
             "spans": [span.to_json(self.trace_id) for span in (self.root, *self._requests)],
         }
         return json.dumps(message, separators=(",", ":")).encode()
-
-
-def parse_traceparent(text: str) -> tuple[str, str, bool] | None:
-    """Return (trace id, span id, sampled) of a ``traceparent``, or None where it names no span.
-
-    Spec: W3C Trace Context, "traceparent Header".
-    """
-    parts = text.strip().split("-")
-    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
-        return None
-    version, trace_id, span_id, flags = parts[:4]
-    if not _HEX.issuperset("".join(parts[:4])) or version == "ff" or (version == "00" and len(parts) > 4):
-        return None
-    if not trace_id.strip("0") or not span_id.strip("0"):
-        return None
-    return trace_id, span_id, bool(int(flags, 16) & 1)

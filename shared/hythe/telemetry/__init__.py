@@ -1,4 +1,4 @@
-"""The only place that knows OpenTelemetry: spans go to a JetStream stream, and to OTLP where an endpoint is set."""
+"""Spans of a process: they go to a JetStream stream, and by OpenTelemetry to a collector where an endpoint is set."""
 
 from hythe.telemetry.backend import Telemetry
 from hythe.telemetry.outbox import SpanOutbox

@@ -9,14 +9,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace import Span as SdkSpan
-from opentelemetry.trace import StatusCode
-
 from hythe import subjects, tracing
 from hythe.errors import DeadlineExceeded, HytheError, Unavailable
+from hythe.telemetry.spans import LiveSpan
 
 MAX_BUFFERED_SPANS = 20_000
 MAX_SPANS_A_MESSAGE = 500
@@ -29,11 +24,11 @@ Publish = Callable[[str, bytes], Awaitable[None]]
 class _Batch:
     namespace: str
     trace_id: str
-    spans: list[ReadableSpan]
+    spans: list[LiveSpan]
     still_to_come: int
 
 
-class SpanOutbox(SpanProcessor):
+class SpanOutbox:
     """Collects ended spans and publishes them by trace; thread-safe, bounded.
 
     Attributes:
@@ -45,23 +40,23 @@ class SpanOutbox(SpanProcessor):
         self._service = service
         self._host = host
         self._lock = threading.Lock()
-        self._ended: dict[tuple[str, str], list[ReadableSpan]] = {}
+        self._ended: dict[tuple[str, str], list[LiveSpan]] = {}
         self._open: dict[str, int] = {}
         self._namespaces: dict[str, str] = {}
         self._buffered = 0
         self.dropped = 0
         self.wake: Callable[[], object] = lambda: None
 
-    def on_start(self, span: SdkSpan, parent_context: otel_context.Context | None = None) -> None:
+    def begun(self, span: LiveSpan) -> None:
         """Count a span as open; its trace belongs to the namespace of the work in progress."""
-        trace_id = format(span.get_span_context().trace_id, "032x")
+        trace_id = span.trace_id
         with self._lock:
             self._open[trace_id] = self._open.get(trace_id, 0) + 1
             self._namespaces.setdefault(trace_id, tracing.namespace.get())
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def ended(self, span: LiveSpan) -> None:
         """Keep a span to be published, or drop it when there is no room."""
-        trace_id = format(_context(span).trace_id, "032x")
+        trace_id = span.trace_id
         with self._lock:
             left = self._open.get(trace_id, 1) - 1
             namespace = self._namespaces.get(trace_id, "")
@@ -133,31 +128,6 @@ class SpanOutbox(SpanProcessor):
             "pid": os.getpid(),
             "open": batch.still_to_come,
             "dropped": self.dropped,
-            "spans": [_span_to_json(span) for span in batch.spans],
+            "spans": [span.to_json() for span in batch.spans],
         }
         return json.dumps(message, separators=(",", ":")).encode()
-
-
-def _context(span: ReadableSpan) -> trace.SpanContext:
-    context = span.get_span_context()
-    assert context is not None, "a span that ended has a context"
-    return context
-
-
-def _span_to_json(span: ReadableSpan) -> dict[str, object]:
-    context = _context(span)
-    return {
-        "trace_id": format(context.trace_id, "032x"),
-        "span_id": format(context.span_id, "016x"),
-        "parent_span_id": format(span.parent.span_id, "016x") if span.parent else "",
-        "name": span.name,
-        "kind": span.kind.name.lower(),
-        "start_ns": span.start_time,
-        "end_ns": span.end_time,
-        "status": "error" if span.status.status_code is StatusCode.ERROR else "ok",
-        "status_message": span.status.description or "",
-        "attributes": dict(span.attributes or {}),
-        "events": [
-            {"name": e.name, "time_ns": e.timestamp, "attributes": dict(e.attributes or {})} for e in span.events
-        ],
-    }

@@ -8,9 +8,10 @@ import pytest
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from hythe import tracing
-from hythe.client.root_span import CommandTrace, parse_traceparent
+from hythe.client.root_span import CommandTrace
 from hythe.errors import NotFound
-from hythe.telemetry import SpanOutbox, Telemetry
+from hythe.telemetry import Telemetry
+from hythe.trace_context import parse_traceparent
 
 _PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -30,12 +31,10 @@ async def test_message_has_the_shape_of_the_services_messages() -> None:
     async def publish(subject: str, data: bytes) -> None:
         sent.append(data)
 
-    outbox = SpanOutbox("runtime", "h1")
     telemetry = Telemetry("runtime", "h1")
-    telemetry.outbox, outbox = outbox, telemetry.outbox
     with tracing.span("x"):
         pass
-    await outbox.flush(publish)
+    await telemetry.outbox.flush(publish)
     trace = CommandTrace("hythe ps", {}, 1)
     trace.begin_request("runtime.container.list", "s").end()
     assert _shape(json.loads(trace.message("h1"))) == _shape(json.loads(sent[0]))

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-import nats.aio.msg
 import nats.errors
 from pydantic import BaseModel
 
@@ -167,11 +166,11 @@ class Bus:
     async def subscribe(self, subject: str, callback: Callable[[Message], None], queue: str = "") -> Subscription:
         """Call `callback` for each message, in order; it must be quick, long work goes into a task of its own."""
 
-        async def on_message(message: nats.aio.msg.Msg) -> None:
-            callback(Message(message.subject, message.data, message.headers or {}, message.reply))
+        def take(name: str, data: bytes, headers: Mapping[str, str], reply: str) -> None:
+            callback(Message(name, data, headers, reply))
 
         try:
-            return Subscription(await self._link.client.subscribe(subject, queue=queue, cb=on_message))
+            return Subscription(await self._link.client.subscribe_directly(subject, queue, take))
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
             raise Unavailable(f"subscribe {subject}: the bus connection is closed", service="nats-server") from error
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import nats.aio.client
 from nats.aio.client import PING_PROTO
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, AWAITING_MSG_PAYLOAD, Parser
 
 MAX_LINE_BYTES = 64 << 10
 _CRLF = b"\r\n"
+
+Take = Callable[[str, bytes, Mapping[str, str], str], None]
+"""Takes a message: subject, data, headers, reply."""
 
 
 class LineParser(Parser):
@@ -97,6 +102,35 @@ class RobustClient(nats.aio.client.Client):
         """Make a client that is not connected; `malformed` is called for each message that is dropped."""
         super().__init__()
         self._ps = LineParser(self, malformed)
+        self._takers: dict[int, Take] = {}
+
+    async def subscribe_directly(self, subject: str, queue: str, take: Take) -> Subscription:
+        """Call `take` for each message as it is read; nats-py's own way is a queue and a task more for each.
+
+        What it raises goes to the client's error callback, and the next message is taken.
+        """
+
+        async def before(message: Msg) -> None:
+            take(message.subject, message.data, message.headers or {}, message.reply)
+
+        self._takers[self._sid + 1] = take  # nothing of the subscription can arrive before its number is given out
+        return await self.subscribe(subject, queue=queue, cb=before)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """Hand a message to who takes it directly, else to nats-py."""
+        take = self._takers.get(sid)
+        if take is None or sid not in self._subs:
+            self._takers.pop(sid, None)
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        found = await self._process_headers(headers)
+        words = subject.decode(), reply.decode()
+        try:
+            take(words[0], data, found or {}, words[1])
+        except Exception as error:  # noqa: BLE001 - the endpoint: one message must not stop the others
+            await self._error_cb(error)
 
     def reconnect_for_ever(self, wait_s: float) -> None:
         """From now on connect again whenever the connection breaks, trying every `wait_s` seconds."""

@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test check bench bench-fetch bench-pull up down fresh-test clean docs
+.PHONY: help setup lock demo test check bench bench-fetch bench-metadata bench-pull up down fresh-test clean docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ bench: ## time `hythe run`, a bus call and the idle stack beside bare conmon + r
 bench-fetch: ## time `hythe pull --no-unpack` beside containerd and skopeo, and watch memory and downloads
 	@scripts/setup bench-fetch
 	@$(PYTHON) -m bench.content_fetch $(ARGS)
+
+bench-metadata: ## time writes, reads, lists and marks of the metadata service on SQLite and on Redis
+	@scripts/setup bench-metadata
+	@$(PYTHON) -m bench.metadata $(ARGS)
 
 bench-pull: ## time `hythe pull` beside containerd, docker, podman and the bare tools, with a chart
 	@scripts/setup bench-pull

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ class Clients:
         self._clients = [_Client(url, key, key_name) for _ in range(count)]
         self._asked = 0
 
-    def load(self, ask: Ask, seconds: float) -> Load:
-        """Let every client ask, again as soon as it is answered, for `seconds`.
+    def load(self, ask: Ask, seconds: float, most: int = sys.maxsize) -> Load:
+        """Let every client ask, again as soon as it is answered, for `seconds` or until `most` requests are made.
 
         Raises:
             TimeoutError: nobody answers.
@@ -63,8 +64,8 @@ class Clients:
             for client in self._clients:
                 selector.register(client.link, selectors.EVENT_READ, client)
             begun = time.perf_counter()
-            until, waiting = begun + seconds, 0
-            for client in self._clients:
+            until, waiting, last = begun + seconds, 0, self._asked + most
+            for client in self._clients[:most]:
                 self._send(client, ask)
                 waiting += 1
             while waiting:
@@ -80,7 +81,7 @@ class Clients:
                         taken.append(now - client.sent_at)
                         if "nats-service-error" in frame.headers or frame.status:
                             refused.append(frame.headers.get("nats-service-error", str(frame.status)))
-                        if now < until:
+                        if now < until and self._asked < last:
                             self._send(client, ask)
                         else:
                             waiting -= 1

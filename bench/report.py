@@ -27,20 +27,22 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One figure beside its target; without a target the figure is only told."""
+    """One figure beside the target that it shall stay below, or reach; without a target it is only told."""
 
     what: str
     value: float
     unit: str
     target: float | None = None
+    at_least: bool = False
 
     def line(self) -> str:
         """Return it as a line of the report."""
         text = f"  {self.what:<58} {self.value:8.2f} {self.unit}"
         if self.target is None:
             return text
-        met = "met" if self.value <= self.target else "MISSED"
-        return f"{text:<78} target ≤ {self.target:g}: {met}"
+        met = self.value >= self.target if self.at_least else self.value <= self.target
+        sign = "≥" if self.at_least else "≤"
+        return f"{text:<78} target {sign} {self.target:g}: {'met' if met else 'MISSED'}"
 
 
 def show(

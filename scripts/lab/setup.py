@@ -45,6 +45,7 @@ TEST = (
 )
 FRESH = ("iproute2", "iptables", "mmdebstrap")
 BENCH_FETCH = ("containerd", "e2fsprogs", "skopeo")
+BENCH_METADATA = ("redis-server",)
 BENCH_PULL = ("containerd", "curl", "docker.io", "e2fsprogs", "gnuplot-nox", "isal", "pigz", "podman", "skopeo")
 PURPOSES: dict[str, tuple[str, ...]] = {
     "check": (),
@@ -52,6 +53,7 @@ PURPOSES: dict[str, tuple[str, ...]] = {
     "test": (*RUN, *TEST),
     "fresh-test": FRESH,
     "bench-fetch": (*RUN, *BENCH_FETCH),
+    "bench-metadata": (*RUN, *BENCH_METADATA),
     "bench-pull": (*RUN, *BENCH_PULL),
 }
 ELSEWHERE = {"containerd": "ctr", "docker.io": "dockerd"}

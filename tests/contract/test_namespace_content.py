@@ -22,8 +22,8 @@ from hythe.errors import (
     OutOfRange,
     Unavailable,
 )
-from hythe.ports.content import MAX_CHUNK_BYTES
 from hythe.labels import MAX_LABEL_BYTES
+from hythe.ports.content import MAX_CHUNK_BYTES
 from hythe.ports.namespace_content import LabelledBlob, NamespaceContent
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.memory_store import MemoryContent

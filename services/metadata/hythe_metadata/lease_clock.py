@@ -6,16 +6,24 @@ CLOCK_BOOTTIME. A process that has just started has seen nothing yet: for it, ea
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from hythe import clock
+from hythe.errors import InvalidArgument
+
+GC_EXPIRE = "containerd.io/gc.expire"
 
 STEP_S = 5.0
 """A wall clock that moves by more than this against CLOCK_BOOTTIME has been stepped."""
 _FORGET_UNASKED_S = 86_400.0
 _FIRST_PRUNING = 4096
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 @dataclass(slots=True)
@@ -99,3 +107,31 @@ class StepWatch:
 
     def _offset(self) -> int:
         return self._wall_ns() // 1_000_000 - self._boottime_ms()
+
+
+def ends_at_ns(labels: Mapping[str, str]) -> int | None:
+    """Return when something ends by its label ``containerd.io/gc.expire``, in nanoseconds of wall clock since 1970.
+
+    None where there is no such label, or it is no RFC 3339 time: that ends nothing, as in containerd.
+    """
+    text = labels.get(GC_EXPIRE, "")
+    if not _RFC3339.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    return int(moment.replace(microsecond=0).timestamp()) * 1_000_000_000 + moment.microsecond * 1000
+
+
+def check_expire(labels: Mapping[str, str]) -> None:
+    """Return if there is no label ``containerd.io/gc.expire``, or it is empty or a time.
+
+    Raises:
+        InvalidArgument: it is something else.
+    """
+    if labels.get(GC_EXPIRE) and ends_at_ns(labels) is None:
+        raise InvalidArgument(
+            f"check label {GC_EXPIRE}: {labels[GC_EXPIRE][:64]!r} is not a time",
+            next_step="write RFC 3339, e.g. 2026-11-23T20:15:00Z",
+        )

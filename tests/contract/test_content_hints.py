@@ -18,9 +18,6 @@ from hythe_metadata.records import Edge, Key, RecordStore
 MANIFEST, CONFIG, LAYER = ("sha256:" + letter * 64 for letter in "abc")
 LABELS = {"containerd.io/gc.ref.content.config": CONFIG, "containerd.io/gc.ref.content.l.0": LAYER}
 EDGES = {Edge("content", name, label) for label, name in LABELS.items()}
-    Edge("content", CONFIG, "containerd.io/gc.ref.content.config"),
-    Edge("content", LAYER, "containerd.io/gc.ref.content.l.0"),
-}
 KEY = Key("content", "default", MANIFEST)
 
 

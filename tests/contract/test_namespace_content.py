@@ -22,8 +22,9 @@ from hythe.errors import (
     OutOfRange,
     Unavailable,
 )
+from hythe.labels import MAX_LABEL_BYTES
 from hythe.ports.content import MAX_CHUNK_BYTES
-from hythe.ports.namespace_content import MAX_LABEL_BYTES, LabelledBlob, NamespaceContent
+from hythe.ports.namespace_content import LabelledBlob, NamespaceContent
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.memory_store import MemoryContent
 from hythe_distribution.adapters.records_memory import MemoryRecords

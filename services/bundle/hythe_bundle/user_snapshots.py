@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from hythe.errors import FailedPrecondition, InvalidArgument
 from hythe.filters import Field, fields_of, parse_filters
+from hythe.labels import check_labels
 from hythe.ports.snapshots import Mount, Snapshot, Snapshotter, Usage
 from hythe_bundle import own_labels
 
-MAX_LABEL_BYTES = 4096
 _DETAILS = {"kind": "snapshot"}
 
 
@@ -124,12 +124,7 @@ def _check_labels(labels: Mapping[str, str]) -> None:
     Raises:
         InvalidArgument: one is Hythe's own, has no key, or key and value have more than 4096 bytes together.
     """
-    for key, value in labels.items():
+    for key in labels:
         if own_labels.is_own(key):
             raise InvalidArgument(f"check label {key!r}: it is Hythe's own", next_step="choose another key")
-        size_bytes = len(key.encode()) + len(value.encode())
-        if not key or size_bytes > MAX_LABEL_BYTES:
-            raise InvalidArgument(
-                f"check label {key[:64]!r}: key and value have {size_bytes} bytes; a key, and at most {MAX_LABEL_BYTES}, "
-                "are allowed"
-            )
+    check_labels(labels)

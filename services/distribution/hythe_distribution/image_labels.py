@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from hythe.digest import Digest, parse_digest
 from hythe.errors import InvalidArgument
+from hythe.labels import MAX_LABEL_BYTES
 from hythe.oci import Descriptor, Index, Manifest
 from hythe.oci.media_types import CONFIG_TYPES, LAYER_COMPRESSION, MANIFEST_TYPES
-from hythe.ports.namespace_content import MAX_LABEL_BYTES
 from hythe_distribution.hosts import Source
 from hythe_distribution.records import Publication
 from hythe_distribution.tree import Tree

@@ -16,9 +16,6 @@ from typing import Protocol
 from hythe.digest import Digest
 from hythe.ports.content import IngestStatus
 
-MAX_LABEL_BYTES = 4096
-"""Most bytes of a label's key and value together, as in containerd."""
-
 
 @dataclass(frozen=True, slots=True)
 class LabelledBlob:

@@ -1,0 +1,109 @@
+"""What records with labels have in common: how they are kept, changed by compare-and-set, and listed by filters in pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hythe.errors import Conflict, InvalidArgument
+from hythe.filters import Field, parse_filters
+from hythe.ports.metadata import Page
+from hythe_metadata.changes import PAGE_BYTES
+from hythe_metadata.records import Read, Stored, View
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
+RecordT = TypeVar("RecordT", bound="DataclassInstance")
+
+OUTSIDE = frozenset({"namespace", "name", "id", "digest", "revision"})
+"""Fields of a record that its key and its revision say, so that its body doesn't."""
+
+
+def body_of(record: DataclassInstance, *outside: str) -> str:
+    """Return the body under which `record` is kept; `outside` names more fields that don't belong into it."""
+    values = {key: value for key, value in asdict(record).items() if key not in OUTSIDE and key not in outside}
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def record_of(model: type[RecordT], body: str, **outside: Any) -> RecordT:
+    """Return the record that `body_of` made a body of; what `model` doesn't know, as from a newer version, is left out."""
+    known = {field.name for field in fields(model)}
+    values = {key: value for key, value in json.loads(body).items() if key in known}
+    return model(**{**values, **outside})
+
+
+def answer_of(record: DataclassInstance) -> str:
+    """Return `record` as text to be kept as the answer to a request (`hythe_metadata.repeats.once`)."""
+    return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
+
+
+def nothing(_: object) -> str:
+    """As `answer_of`, for requests that are answered by nothing."""
+    return ""
+
+
+def check_revision(step: str, wanted: int | None, present: int) -> None:
+    """Return if `present` is the revision that somebody expects, or nobody expects one.
+
+    Raises:
+        Conflict: it is another (details ``revision``).
+    """
+    if wanted is not None and wanted != present:
+        raise Conflict(
+            f"{step}: expected revision {wanted}, it is at {present}",
+            next_step="look at what it is now, and decide again",
+            details={"revision": str(present)},
+        )
+
+
+def pages(
+    kind: str,
+    namespace: str | None,
+    after: str,
+    limit: int,
+    filters: Sequence[str],
+    read: Callable[[View, Stored], T],
+    field: Callable[[T], Field],
+) -> Read[Page[T]]:
+    """Return what lists records of a kind by name: at most `limit`, and beyond one no more than `PAGE_BYTES` of bodies.
+
+    Args:
+        namespace: None for all; they come by namespace and name, and `after` is both, joined by a space.
+        filters: containerd's; records that match one of them are listed.
+        read: makes a record of what is stored.
+        field: gives a record's fields to the filters.
+
+    Raises:
+        InvalidArgument: a filter can't be read (the message has the position), or `after` isn't the `next` of a page.
+    """
+    wanted = parse_filters(filters)
+    if namespace is None and after and " " not in after:
+        raise InvalidArgument(f"list {kind} records of all namespaces: {after[:100]!r} is not the `next` of a page")
+
+    def listed(view: View) -> Page[T]:
+        taken: list[T] = []
+        size, last = 0, ""
+        for stored in view.scan(kind, namespace, after):
+            record = read(view, stored)
+            if not wanted.matches(field(record)):
+                continue
+            size += len(stored.body)
+            if len(taken) == limit or (taken and size > PAGE_BYTES):
+                return Page(tuple(taken), last)
+            taken.append(record)
+            last = stored.key.name if namespace is not None else f"{stored.key.namespace} {stored.key.name}"
+        return Page(tuple(taken))
+
+    return listed
+
+
+def counted(occupants: Mapping[str, int]) -> str:
+    """Return how many records of which kinds there are, in words: ``1 container, 3 images``."""
+    words = {"content": "blob"}
+    return ", ".join(
+        f"{count} {words.get(kind, kind)}{'' if count == 1 else 's'}" for kind, count in sorted(occupants.items())
+    )

@@ -14,9 +14,12 @@ from pathlib import Path
 
 from hythe.identifiers import new_id
 from hythe.ports.metadata import ContainerWish, Origin
+from hythe_metadata import containers
 from hythe_metadata.adapters.sqlite_store import SqliteStore
+from hythe_metadata.lease_clock import LeaseClock
 
 DIGEST = "sha256:" + "0" * 64
+LEASES = LeaseClock()
 SPEC = '{"args":["true"],"env":["A=1"],"network":"none","auto_remove":true,"labels":{}}'
 
 
@@ -24,7 +27,7 @@ async def change(store: SqliteStore) -> None:
     """Make one durable change: begin a container."""
     container_id = new_id()
     wish = ContainerWish(container_id, f"c-{container_id[:12]}", "localhost/busybox:latest", DIGEST, "h1", SPEC)
-    await store.begin(Origin("bench", "bench", container_id), wish)
+    await store.change(containers.begin(Origin("bench", "bench", container_id), wish, LEASES))
 
 
 async def rate(store: SqliteStore, callers: int, seconds: float) -> tuple[float, list[float]]:

@@ -1,4 +1,4 @@
-"""What every body of the metadata store promises (`hythe.ports.metadata.Store`)."""
+"""What is promised of containers and images, on every body of the store."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ import pytest
 
 from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from hythe.identifiers import new_id
-from hythe.ports.metadata import ALL_NAMESPACES, ContainerWish, ImageRecord, ImageWish, Origin, Store
+from hythe.ports.metadata import ALL_NAMESPACES, ContainerWish, ImageRecord, ImageWish, Origin
 from hythe_metadata.adapters.sqlite_store import SqliteStore
+from hythe_metadata.records import RecordStore
+from tests.fakes.intent import Intent
 from tests.fixtures.waiting import eventually_async
 
 DIGEST_A = "sha256:" + "a" * 64
 DIGEST_B = "sha256:" + "b" * 64
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
-OpenStore = Callable[[], Store]
-BODIES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda directory: SqliteStore(directory / "metadata.db")}
+OpenStore = Callable[[], Intent]
+BODIES: dict[str, Callable[[Path], RecordStore]] = {"sqlite": lambda directory: SqliteStore(directory / "metadata.db")}
 
 
 @pytest.fixture(params=sorted(BODIES))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
     """A function that opens the same store again each time."""
-    return lambda: BODIES[request.param](tmp_path)
+    return lambda: Intent(BODIES[request.param](tmp_path))
 
 
 @pytest.fixture
-async def store(open_store: OpenStore) -> AsyncIterator[Store]:
+async def store(open_store: OpenStore) -> AsyncIterator[Intent]:
     """An empty store."""
     opened = open_store()
     yield opened
@@ -53,7 +55,7 @@ def image(reference: str = "localhost/a:1", digest: str = DIGEST_A, if_revision:
     return ImageWish(reference, digest, MANIFEST, 1234, if_revision)
 
 
-async def test_new_wish_begins_a_creating_record(store: Store) -> None:
+async def test_new_wish_begins_a_creating_record(store: Intent) -> None:
     """A container that was begun has a record with its spec, its place and an epoch of the store's era."""
     wanted = wish("web")
     record = await store.begin(asks(), wanted)
@@ -63,7 +65,7 @@ async def test_new_wish_begins_a_creating_record(store: Store) -> None:
     assert await store.container("default", wanted.id) == record
 
 
-async def test_same_wish_again_answers_the_present_record(store: Store) -> None:
+async def test_same_wish_again_answers_the_present_record(store: Intent) -> None:
     """A repeated begin makes nothing new and answers what is there now."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -71,7 +73,7 @@ async def test_same_wish_again_answers_the_present_record(store: Store) -> None:
     assert await store.begin(asks(), wanted) == created
 
 
-async def test_same_id_with_another_wish_is_a_conflict(store: Store) -> None:
+async def test_same_id_with_another_wish_is_a_conflict(store: Intent) -> None:
     """One id never stands for two different containers, in no namespace."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -81,7 +83,7 @@ async def test_same_id_with_another_wish_is_a_conflict(store: Store) -> None:
         await store.begin(asks("other"), wanted)
 
 
-async def test_taken_name_is_refused_and_names_its_holder(store: Store) -> None:
+async def test_taken_name_is_refused_and_names_its_holder(store: Intent) -> None:
     """Who asks for a taken name learns who has it and what to do."""
     holder = await store.begin(asks(), wish("web"))
     with pytest.raises(AlreadyExists) as caught:
@@ -91,28 +93,28 @@ async def test_taken_name_is_refused_and_names_its_holder(store: Store) -> None:
     assert "hythe rm web" in caught.value.next_step
 
 
-async def test_names_of_namespaces_are_apart(store: Store) -> None:
+async def test_names_of_namespaces_are_apart(store: Intent) -> None:
     """The same name can be used once in each namespace."""
     await store.begin(asks("a"), wish("web"))
     await store.begin(asks("b"), wish("web"))
     assert (await store.container("a", "web")).namespace == "a"
 
 
-async def test_wish_without_digest_takes_the_digest_of_the_image(store: Store) -> None:
+async def test_wish_without_digest_takes_the_digest_of_the_image(store: Intent) -> None:
     """A container of a known image is recorded with the digest that the name had at that moment."""
     await store.put_image(asks(), image("localhost/a:1", DIGEST_B))
     record = await store.begin(asks(), wish("web", reference="localhost/a:1", digest=None))
     assert record.digest == DIGEST_B
 
 
-async def test_wish_for_a_bundle_directory_needs_no_image(store: Store) -> None:
+async def test_wish_for_a_bundle_directory_needs_no_image(store: Intent) -> None:
     """A container that is run from a directory is recorded without any digest, whatever images are known."""
     record = await store.begin(asks(), wish("web", reference="bundle:/srv/web", digest=None))
     assert (record.reference, record.digest) == ("bundle:/srv/web", "")
     assert (await store.container("default", "web")).digest == ""
 
 
-async def test_wish_with_unknown_image_is_not_found_by_kind(store: Store) -> None:
+async def test_wish_with_unknown_image_is_not_found_by_kind(store: Intent) -> None:
     """A caller can tell that it is the image that is missing, and nothing is reserved."""
     with pytest.raises(NotFound) as caught:
         await store.begin(asks(), wish("web", digest=None))
@@ -133,20 +135,20 @@ async def test_wish_with_unknown_image_is_not_found_by_kind(store: Store) -> Non
         {"reference": ""},
     ],
 )
-async def test_malformed_wish_is_refused(store: Store, changes: dict[str, str]) -> None:
+async def test_malformed_wish_is_refused(store: Intent, changes: dict[str, str]) -> None:
     """A wish that breaks a rule is refused as such and leaves nothing behind."""
     with pytest.raises(InvalidArgument):
         await store.begin(asks(), replace(wish("web"), **changes))  # type: ignore[arg-type]
     assert (await store.containers(ALL_NAMESPACES, "", 10)).records == ()
 
 
-async def test_begin_without_namespace_is_refused(store: Store) -> None:
+async def test_begin_without_namespace_is_refused(store: Intent) -> None:
     """Every record belongs to a namespace."""
     with pytest.raises(InvalidArgument):
         await store.begin(asks(""), wish("web"))
 
 
-async def test_concurrent_begins_of_one_name_have_one_winner(store: Store) -> None:
+async def test_concurrent_begins_of_one_name_have_one_winner(store: Intent) -> None:
     """Of 32 who ask for one name at once exactly one gets it, and all others are told so."""
     results = await asyncio.gather(*(store.begin(asks(), wish("web")) for _ in range(32)), return_exceptions=True)
     winners = [result for result in results if not isinstance(result, BaseException)]
@@ -155,7 +157,7 @@ async def test_concurrent_begins_of_one_name_have_one_winner(store: Store) -> No
     assert await store.container("default", "web") == winners[0]
 
 
-async def test_concurrent_begins_of_one_id_have_one_effect(store: Store) -> None:
+async def test_concurrent_begins_of_one_id_have_one_effect(store: Intent) -> None:
     """A request that arrives 32 times at once makes one record and one event."""
     wanted = wish("web")
     results = await asyncio.gather(*(store.begin(asks(), wanted) for _ in range(32)))
@@ -163,7 +165,7 @@ async def test_concurrent_begins_of_one_id_have_one_effect(store: Store) -> None
     assert len(await store.outgoing(0, 100)) == 1
 
 
-async def test_finish_created_ends_the_lease(store: Store) -> None:
+async def test_finish_created_ends_the_lease(store: Intent) -> None:
     """A settled container stays settled, however often it is said."""
     wanted = wish("web", lease_s=0.001)
     await store.begin(asks(), wanted)
@@ -173,7 +175,7 @@ async def test_finish_created_ends_the_lease(store: Store) -> None:
     assert await store.finish(asks(), wanted.id, "created") == created
 
 
-async def test_creating_record_whose_lease_ran_out_says_so(store: Store) -> None:
+async def test_creating_record_whose_lease_ran_out_says_so(store: Intent) -> None:
     """Whoever lists records can see which of them somebody must settle."""
     late, early = wish("late", lease_s=0.001), wish("early", lease_s=60.0)
     await store.begin(asks(), late)
@@ -187,7 +189,7 @@ async def test_creating_record_whose_lease_ran_out_says_so(store: Store) -> None
     assert listed == {"late": True, "early": False}
 
 
-async def test_finish_removing_frees_the_name_at_once(store: Store) -> None:
+async def test_finish_removing_frees_the_name_at_once(store: Intent) -> None:
     """A container on its way out is hidden but for its full id, and its name can be used."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -202,7 +204,7 @@ async def test_finish_removing_frees_the_name_at_once(store: Store) -> None:
     assert await store.finish(asks(), wanted.id, "removing") == removing
 
 
-async def test_record_never_goes_back_in_its_life(store: Store) -> None:
+async def test_record_never_goes_back_in_its_life(store: Intent) -> None:
     """A late word that a container was created does not bring it back from removal."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -211,7 +213,7 @@ async def test_record_never_goes_back_in_its_life(store: Store) -> None:
     assert await store.begin(asks(), wanted) == removing
 
 
-async def test_finish_absent_deletes_the_record(store: Store) -> None:
+async def test_finish_absent_deletes_the_record(store: Intent) -> None:
     """A container that never came to be leaves nothing, and saying so again is harmless."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -222,7 +224,7 @@ async def test_finish_absent_deletes_the_record(store: Store) -> None:
     await store.begin(asks(), wish("web"))
 
 
-async def test_begin_that_comes_late_makes_nothing_again(store: Store) -> None:
+async def test_begin_that_comes_late_makes_nothing_again(store: Intent) -> None:
     """A repeated begin that arrives after the container is gone is refused: ids are never used twice."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -231,7 +233,7 @@ async def test_begin_that_comes_late_makes_nothing_again(store: Store) -> None:
         await store.begin(asks(), wanted)
 
 
-async def test_finish_of_unknown_container_changes_nothing(store: Store) -> None:
+async def test_finish_of_unknown_container_changes_nothing(store: Intent) -> None:
     """Settling what is not there, or is another namespace's, is answered with no record."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -240,7 +242,7 @@ async def test_finish_of_unknown_container_changes_nothing(store: Store) -> None
     assert (await store.container("default", "web")).phase == "creating"
 
 
-async def test_desire_raises_the_epoch(store: Store) -> None:
+async def test_desire_raises_the_epoch(store: Intent) -> None:
     """Each decision about a container orders its commands after all earlier ones."""
     wanted = wish("web")
     begun = await store.begin(asks(), wanted)
@@ -250,7 +252,7 @@ async def test_desire_raises_the_epoch(store: Store) -> None:
     assert begun.epoch_revision < stopped.epoch_revision < started.epoch_revision
 
 
-async def test_repeated_desire_does_not_undo_a_later_one(store: Store) -> None:
+async def test_repeated_desire_does_not_undo_a_later_one(store: Intent) -> None:
     """A request that arrives twice acts once, also when another decision came in between."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -263,7 +265,7 @@ async def test_repeated_desire_does_not_undo_a_later_one(store: Store) -> None:
         await store.desire(first, wanted.id, "removed")
 
 
-async def test_request_ids_of_callers_are_apart(store: Store) -> None:
+async def test_request_ids_of_callers_are_apart(store: Intent) -> None:
     """Nobody gets another caller's answer by using its request id."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -271,7 +273,7 @@ async def test_request_ids_of_callers_are_apart(store: Store) -> None:
     assert (await store.desire(asks(request_id="r1", caller="b"), wanted.id, "running")).desired == "running"
 
 
-async def test_desire_of_a_container_that_goes_is_refused(store: Store) -> None:
+async def test_desire_of_a_container_that_goes_is_refused(store: Intent) -> None:
     """What is being removed can't be started again; removing it again is fine."""
     wanted = wish("web")
     await store.begin(asks(), wanted)
@@ -283,7 +285,7 @@ async def test_desire_of_a_container_that_goes_is_refused(store: Store) -> None:
         await store.desire(asks(), new_id(), "running")
 
 
-async def test_container_is_found_by_id_name_and_prefix(store: Store) -> None:
+async def test_container_is_found_by_id_name_and_prefix(store: Intent) -> None:
     """People may write as little of an id as is unique."""
     wanted = wish("web", id="ab" * 16)
     record = await store.begin(asks(), wanted)
@@ -297,7 +299,7 @@ async def test_container_is_found_by_id_name_and_prefix(store: Store) -> None:
         await store.container("other", wanted.id)
 
 
-async def test_ambiguous_prefix_names_its_candidates(store: Store) -> None:
+async def test_ambiguous_prefix_names_its_candidates(store: Intent) -> None:
     """A prefix that fits two containers is refused with both of them."""
     await store.begin(asks(), wish("one", id="ab" + "1" * 30))
     await store.begin(asks(), wish("two", id="ab" + "2" * 30))
@@ -307,14 +309,14 @@ async def test_ambiguous_prefix_names_its_candidates(store: Store) -> None:
     assert "ab2222222222 (two)" in caught.value.message
 
 
-async def test_name_that_looks_like_a_prefix_wins_over_it(store: Store) -> None:
+async def test_name_that_looks_like_a_prefix_wins_over_it(store: Intent) -> None:
     """A container's name always finds that container, though another's id begins with the same letters."""
     await store.begin(asks(), wish("other", id="abc" + "1" * 29))
     named = await store.begin(asks(), wish("abc", id="f" * 32))
     assert await store.container("default", "abc") == named
 
 
-async def test_list_comes_in_pages_by_id(store: Store) -> None:
+async def test_list_comes_in_pages_by_id(store: Intent) -> None:
     """Following `next` shows each container once, whatever is added meanwhile."""
     wishes = [wish(f"c{number}") for number in range(7)]
     for wanted in wishes:
@@ -330,7 +332,7 @@ async def test_list_comes_in_pages_by_id(store: Store) -> None:
     assert seen == sorted(wanted.id for wanted in wishes)
 
 
-async def test_page_of_large_specs_stays_small(store: Store) -> None:
+async def test_page_of_large_specs_stays_small(store: Intent) -> None:
     """A page never holds more than 512 KiB of specs, yet always one record."""
     spec = '{"args":["' + "x" * 300_000 + '"]}'
     for number in range(3):
@@ -341,7 +343,7 @@ async def test_page_of_large_specs_stays_small(store: Store) -> None:
     assert len(rest.records) == 1
 
 
-async def test_list_without_namespace_shows_all(store: Store) -> None:
+async def test_list_without_namespace_shows_all(store: Intent) -> None:
     """Those who look after all namespaces see all records."""
     await store.begin(asks("a"), wish("web"))
     await store.begin(asks("b"), wish("web"))
@@ -350,7 +352,7 @@ async def test_list_without_namespace_shows_all(store: Store) -> None:
     assert [record.namespace for record in (await store.containers("a", "", 10)).records] == ["a"]
 
 
-async def test_image_is_put_listed_and_removed(store: Store) -> None:
+async def test_image_is_put_listed_and_removed(store: Intent) -> None:
     """An image name is kept until it is removed."""
     first = await store.put_image(asks(), image("localhost/a:1"))
     second = await store.put_image(asks(), image("localhost/b:1"))
@@ -367,7 +369,7 @@ async def test_image_is_put_listed_and_removed(store: Store) -> None:
         await store.remove_image(asks(), "localhost/a:1")
 
 
-async def test_images_of_all_namespaces_are_listed_page_by_page(store: Store) -> None:
+async def test_images_of_all_namespaces_are_listed_page_by_page(store: Intent) -> None:
     """Whoever must know what any namespace still needs sees each name once, with its namespace."""
     wanted = [(namespace, f"localhost/{name}:1") for namespace in ("a", "b-b", "b.c") for name in ("x", "y")]
     for namespace, reference in reversed(wanted):
@@ -383,7 +385,7 @@ async def test_images_of_all_namespaces_are_listed_page_by_page(store: Store) ->
         await store.images(ALL_NAMESPACES, "localhost/x:1", 2)
 
 
-async def test_name_that_moved_meanwhile_is_not_removed(store: Store) -> None:
+async def test_name_that_moved_meanwhile_is_not_removed(store: Intent) -> None:
     """Who decides to remove a name because of what it pointed to never removes what it points to by now."""
     first = await store.put_image(asks(), image())
     newer = await store.put_image(asks(), image(digest=DIGEST_B))
@@ -395,7 +397,7 @@ async def test_name_that_moved_meanwhile_is_not_removed(store: Store) -> None:
         await store.image("default", "localhost/a:1")
 
 
-async def test_put_with_an_old_revision_is_a_conflict(store: Store) -> None:
+async def test_put_with_an_old_revision_is_a_conflict(store: Intent) -> None:
     """An older resolve never overwrites a newer one, and learns what is there."""
     first = await store.put_image(asks(), image(if_revision=0))
     newer = await store.put_image(asks(), image(digest=DIGEST_B, if_revision=first.revision))
@@ -408,14 +410,14 @@ async def test_put_with_an_old_revision_is_a_conflict(store: Store) -> None:
         await store.put_image(asks(), image(if_revision=0))
 
 
-async def test_put_of_what_is_there_changes_nothing(store: Store) -> None:
+async def test_put_of_what_is_there_changes_nothing(store: Intent) -> None:
     """Pulling an unchanged tag leaves its record alone and tells nobody."""
     first = await store.put_image(asks(), image())
     assert await store.put_image(asks(), image()) == first
     assert len(await store.outgoing(0, 10)) == 1
 
 
-async def test_repeated_put_does_not_undo_a_later_one(store: Store) -> None:
+async def test_repeated_put_does_not_undo_a_later_one(store: Intent) -> None:
     """A put that arrives twice acts once."""
     first = asks()
     record = await store.put_image(first, image())
@@ -424,7 +426,7 @@ async def test_repeated_put_does_not_undo_a_later_one(store: Store) -> None:
     assert await store.image("default", "localhost/a:1") == newer
 
 
-async def test_repeated_remove_does_not_undo_a_later_put(store: Store) -> None:
+async def test_repeated_remove_does_not_undo_a_later_put(store: Intent) -> None:
     """A removal that arrives twice acts once."""
     await store.put_image(asks(), image())
     removal = asks()
@@ -434,7 +436,7 @@ async def test_repeated_remove_does_not_undo_a_later_put(store: Store) -> None:
     assert await store.image("default", "localhost/a:1") == record
 
 
-async def test_concurrent_compare_and_set_never_lies(store: Store) -> None:
+async def test_concurrent_compare_and_set_never_lies(store: Intent) -> None:
     """Of 32 who replace the same revision exactly one succeeds; every success was seen by its successor."""
     present = await store.put_image(asks(), image())
     for round_ in range(5):
@@ -451,13 +453,13 @@ async def test_concurrent_compare_and_set_never_lies(store: Store) -> None:
     "wanted",
     [image(reference=""), image(reference="a b"), image(reference="ä"), image(digest="md5:1"), image(digest="")],
 )
-async def test_malformed_image_is_refused(store: Store, wanted: ImageWish) -> None:
+async def test_malformed_image_is_refused(store: Intent, wanted: ImageWish) -> None:
     """A name or digest that breaks a rule is never stored."""
     with pytest.raises(InvalidArgument):
         await store.put_image(asks(), wanted)
 
 
-async def test_revision_grows_with_each_change(store: Store) -> None:
+async def test_revision_grows_with_each_change(store: Intent) -> None:
     """All changes of the store are in one order."""
     wanted = wish("web")
     revisions = [(await store.begin(asks(), wanted)).revision]
@@ -468,7 +470,7 @@ async def test_revision_grows_with_each_change(store: Store) -> None:
     assert revisions == [1, 2, 3, 5]
 
 
-async def test_changes_cause_numbered_events(store: Store) -> None:
+async def test_changes_cause_numbered_events(store: Intent) -> None:
     """Each object's events are numbered from 1 without gaps, also across its removal, and say who asked."""
     wanted = wish("web")
     origin = Origin("default", "runtime", "r1", "4bf92f3577b34da6a3ce929d0e0e4736")
@@ -500,7 +502,7 @@ async def test_changes_cause_numbered_events(store: Store) -> None:
     assert [event.sequence for event in events] == sorted(event.sequence for event in events)
 
 
-async def test_refused_change_causes_no_event(store: Store) -> None:
+async def test_refused_change_causes_no_event(store: Intent) -> None:
     """What did not happen is not told."""
     await store.begin(asks(), wish("web"))
     with pytest.raises(AlreadyExists):
@@ -522,7 +524,7 @@ async def test_sent_events_are_forgotten(open_store: OpenStore) -> None:
     await store.close()
 
 
-async def test_change_is_announced(store: Store) -> None:
+async def test_change_is_announced(store: Intent) -> None:
     """Whoever waits for events is woken by each change."""
     heard: list[int] = []
     store.on_change(lambda: heard.append(1))
@@ -566,7 +568,7 @@ async def test_restart_extends_leases_in_full(open_store: OpenStore) -> None:
     await store.close()
 
 
-async def test_closed_store_refuses(store: Store) -> None:
+async def test_closed_store_refuses(store: Intent) -> None:
     """After its end a store neither takes nor answers anything."""
     await store.close()
     with pytest.raises(Unavailable):

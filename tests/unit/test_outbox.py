@@ -15,6 +15,7 @@ from hythe.outbox import Outbox, by_object
 from hythe.ports.events import OutgoingEvent
 from hythe.ports.metadata import ContainerWish, Origin
 from hythe_metadata.adapters.sqlite_store import SqliteStore
+from tests.fakes.intent import Intent
 from tests.fixtures.waiting import eventually_async
 
 
@@ -50,15 +51,15 @@ class Stream:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+async def store(tmp_path: Path) -> AsyncIterator[Intent]:
     """An empty store."""
-    opened = SqliteStore(tmp_path / "metadata.db")
+    opened = Intent(SqliteStore(tmp_path / "metadata.db"))
     yield opened
     await opened.close()
 
 
 @contextlib.asynccontextmanager
-async def sending(store: SqliteStore, stream: Stream) -> AsyncIterator[Outbox]:
+async def sending(store: Intent, stream: Stream) -> AsyncIterator[Outbox]:
     """Send what the store has while the block lasts."""
     outbox = Outbox(store, stream)
     store.on_change(outbox.wake)
@@ -69,14 +70,14 @@ async def sending(store: SqliteStore, stream: Stream) -> AsyncIterator[Outbox]:
         await task
 
 
-async def begin(store: SqliteStore) -> str:
+async def begin(store: Intent) -> str:
     """Begin a container and return its id."""
     wish = ContainerWish(new_id(), new_id(), "r", "sha256:" + "0" * 64, "h1", "{}")
     await store.begin(Origin("default"), wish)
     return wish.id
 
 
-async def remove(store: SqliteStore, container_id: str) -> None:
+async def remove(store: Intent, container_id: str) -> None:
     """Remove a container."""
     await store.finish(Origin("default"), container_id, "removing")
 
@@ -90,7 +91,7 @@ async def until(condition: Callable[[], bool]) -> None:
     await eventually_async(asked)
 
 
-async def test_events_of_changes_arrive_in_order_of_each_object(store: SqliteStore) -> None:
+async def test_events_of_changes_arrive_in_order_of_each_object(store: Intent) -> None:
     """Each object's events reach the stream once, numbered in order."""
     stream = Stream()
     async with sending(store, stream):
@@ -100,7 +101,7 @@ async def test_events_of_changes_arrive_in_order_of_each_object(store: SqliteSto
     assert stream.numbers() == {container_id: [1, 2] for container_id in ids}
 
 
-async def test_events_wait_while_the_stream_is_away(store: SqliteStore) -> None:
+async def test_events_wait_while_the_stream_is_away(store: Intent) -> None:
     """What can't be sent now is sent later, in order, and nothing is lost or told twice."""
     stream = Stream()
     stream.away = True
@@ -112,7 +113,7 @@ async def test_events_wait_while_the_stream_is_away(store: SqliteStore) -> None:
     assert stream.numbers() == {container_id: [1, 2]}
 
 
-async def test_lost_answer_does_not_store_an_event_twice(store: SqliteStore) -> None:
+async def test_lost_answer_does_not_store_an_event_twice(store: Intent) -> None:
     """When the stream has stored an event and the word of it was lost, it is not appended again."""
     stream = Stream()
     stream.lose_answers = 3
@@ -125,7 +126,7 @@ async def test_lost_answer_does_not_store_an_event_twice(store: SqliteStore) -> 
     assert stream.numbers() == {container_id: [1, 2] for container_id in ids}
 
 
-async def test_crash_between_sending_and_marking_tells_nothing_twice(store: SqliteStore) -> None:
+async def test_crash_between_sending_and_marking_tells_nothing_twice(store: Intent) -> None:
     """Events sent by a process that died before it could note so are found in the stream by its successor."""
     stream = Stream()
     container_id = await begin(store)
@@ -137,7 +138,7 @@ async def test_crash_between_sending_and_marking_tells_nothing_twice(store: Sqli
     assert stream.numbers() == {container_id: [1, 2]}
 
 
-async def test_stream_is_not_asked_when_there_is_no_doubt(store: SqliteStore) -> None:
+async def test_stream_is_not_asked_when_there_is_no_doubt(store: Intent) -> None:
     """In ordinary times an event costs one message."""
     stream = Stream()
     async with sending(store, stream):
@@ -150,7 +151,7 @@ async def test_stream_is_not_asked_when_there_is_no_doubt(store: SqliteStore) ->
     assert stream.asked == asked
 
 
-async def test_sending_ends_when_it_is_told_to_though_it_fails_just_then(store: SqliteStore) -> None:
+async def test_sending_ends_when_it_is_told_to_though_it_fails_just_then(store: Intent) -> None:
     """A failure at the very moment of the end does not keep the outbox running."""
     await begin(store)
     reached = asyncio.Event()

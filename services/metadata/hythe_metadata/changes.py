@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Past = Literal["created", "updated", "deleted"]
 
-TOMBSTONE_S = 3600.0
 REQUEST_MEMORY_S = 86_400.0
 PAGE_BYTES = 512 << 10
 

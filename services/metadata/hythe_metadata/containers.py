@@ -1,48 +1,30 @@
-"""What becomes of container records: each decision is a function of what is stored, and returns a plan."""
+"""What becomes of container records: a record goes from creating over created to removing, and never back."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from hythe.digest import parse_digest
 from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound
+from hythe.filters import Field, fields_of
 from hythe.identifiers import check_container_name, check_id, check_namespace
-from hythe.ports.metadata import ContainerRecord, ContainerWish, Desired, FinishOutcome, ImageRecord, Page
+from hythe.labels import check_labels
+from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish, Desired, FinishOutcome, Origin, Page
 from hythe.reference import is_bundle
-from hythe_metadata.changes import PAGE_BYTES, Happening, Moment
+from hythe_metadata import container_records as kept
+from hythe_metadata import images
+from hythe_metadata.changes import Happening, body_hash
+from hythe_metadata.container_records import SHORT_ID_LENGTH, StoredContainer, not_found
+from hythe_metadata.labelled import answer_of, check_revision, pages, record_of
+from hythe_metadata.lease_clock import LeaseClock
+from hythe_metadata.masks import changed_labels
+from hythe_metadata.records import Key, Read, Stored, Transaction, View, Work
+from hythe_metadata.repeats import once
 
-SHORT_ID_LENGTH = 12
-AnswerT = TypeVar("AnswerT", bound=ContainerRecord | None, covariant=True)
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredContainer:
-    """A record as it is kept: with the hash of the wish that made it, and its lease in seconds (0: none)."""
-
-    record: ContainerRecord
-    wish_hash: str
-    lease_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class BeginFacts:
-    """What is stored that matters to a wish.
-
-    Attributes:
-        existing: the record of the wish's id, in whatever namespace and phase.
-        gone: a container of this id existed and its record was deleted.
-        holder: the record that has the wish's name in its namespace.
-        image: the image that the wish names; only looked for when the wish has no digest.
-    """
-
-    existing: StoredContainer | None
-    gone: bool
-    holder: ContainerRecord | None
-    image: ImageRecord | None
+CANDIDATES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,127 +36,215 @@ class DesireWish:
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerPlan(Generic[AnswerT]):
-    """What to answer and what to change: write `put`, or delete the record `forget` and remember its id as gone."""
+class UpdateWish:
+    """Labels of a container to be changed; see `hythe_metadata.images.UpdateWish`."""
 
-    answer: AnswerT
-    put: StoredContainer | None = None
-    forget: str = ""
-    happening: Happening | None = None
+    container_id: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ("labels",)
+    if_revision: int | None = None
 
 
-def check_wish(namespace: str, wish: ContainerWish) -> None:
-    """Refuse a wish that is wrong whatever is stored.
+def begin(origin: Origin, wish: ContainerWish, leases: LeaseClock) -> Work[ContainerRecord]:
+    """Reserve the name, record spec and placement, take a lease; at most once per container id.
+
+    The same wish again answers the record as it is now, whatever became of it. Without a digest the image is looked up.
 
     Raises:
-        InvalidArgument: id, namespace, name or digest is malformed, or image or host is missing.
+        InvalidArgument: id, namespace, name, digest or a label is malformed, or image or host is missing.
+        AlreadyExists: (of the work) another container of the namespace has the name.
+        Conflict: (of the work) the id came before with another wish.
+        NotFound: (of the work) there is no such image (details ``kind=image``).
+        FailedPrecondition: (of the work) a container of this id existed and is gone.
     """
     check_id(wish.id, "container id")
-    check_namespace(namespace)
+    check_namespace(origin.namespace)
     check_container_name(wish.name)
+    check_labels(wish.labels)
     if wish.digest is not None:
         parse_digest(wish.digest)
     if not wish.reference or not wish.host:
         raise InvalidArgument(f"begin container {wish.name}: image and host must be named")
+    wish_hash = body_hash(origin.namespace, wish)
 
-
-def plan_begin(
-    namespace: str, wish: ContainerWish, wish_hash: str, facts: BeginFacts, moment: Moment
-) -> ContainerPlan[ContainerRecord]:
-    """Decide on a checked wish.
-
-    Raises:
-        AlreadyExists: another container has the name.
-        Conflict: the id came before with another wish.
-        NotFound: there is no such image.
-        FailedPrecondition: a container of this id existed and is gone.
-    """
-    if facts.existing is not None:
-        if facts.existing.wish_hash != wish_hash:
-            raise Conflict(
-                f"begin container {wish.name}: id {wish.id} was used with another request",
-                next_step="use a new id for another container",
+    def work(transaction: Transaction) -> ContainerRecord:
+        existing = _same_id(transaction, wish, leases)
+        if existing is not None:
+            if existing.wish_hash != wish_hash:
+                raise Conflict(
+                    f"begin container {wish.name}: id {wish.id} was used with another request",
+                    next_step="use a new id for another container",
+                )
+            return existing.record
+        _check_name(transaction, origin.namespace, wish.name)
+        digest = wish.digest or _digest_of(transaction, origin.namespace, wish.reference)
+        if not digest and not is_bundle(wish.reference):
+            raise NotFound(
+                f"begin container {wish.name}: image {wish.reference} is not known in namespace {origin.namespace}",
+                next_step=f"`hythe pull {wish.reference}`",
+                details={"kind": "image", "reference": wish.reference},
             )
-        return ContainerPlan(facts.existing.record)
-    if facts.gone:
-        raise FailedPrecondition(
-            f"begin container {wish.name}: a container of id {wish.id} existed and was removed",
-            next_step="use a new id: ids are never used twice",
+        moment = transaction.moment
+        record = ContainerRecord(
+            id=wish.id,
+            namespace=origin.namespace,
+            name=wish.name,
+            reference=wish.reference,
+            digest=digest,
+            host=wish.host,
+            spec=wish.spec,
+            desired="running",
+            phase="creating",
+            era=moment.era,
+            epoch_revision=moment.revision,
+            revision=moment.revision,
+            created_at=moment.time,
+            updated_at=moment.time,
+            labels=dict(wish.labels),
+            runtime=wish.runtime,
+            snapshotter=wish.snapshotter,
         )
-    if facts.holder is not None:
-        held_by = facts.holder.id[:SHORT_ID_LENGTH]
-        raise AlreadyExists(
-            f"begin container {wish.name}: the name is taken in namespace {namespace}",
-            cause=f"container {held_by} has it",
-            next_step=f"choose another --name, or `hythe rm {wish.name}`",
-            details={"kind": "container", "id": facts.holder.id},
-        )
-    digest = wish.digest or (facts.image.digest if facts.image else "")
-    if not digest and not is_bundle(wish.reference):
-        raise NotFound(
-            f"begin container {wish.name}: image {wish.reference} is not known in namespace {namespace}",
-            next_step=f"`hythe pull {wish.reference}`",
-            details={"kind": "image", "reference": wish.reference},
-        )
-    record = ContainerRecord(
-        id=wish.id,
-        namespace=namespace,
-        name=wish.name,
-        reference=wish.reference,
-        digest=digest,
-        host=wish.host,
-        spec=wish.spec,
-        desired="running",
-        phase="creating",
-        era=moment.era,
-        epoch_revision=moment.revision,
-        revision=moment.revision,
-        created_at=moment.time,
-    )
-    attributes = {"id": wish.id, "name": wish.name, "image": wish.reference, "host": wish.host}
-    return ContainerPlan(
-        record,
-        put=StoredContainer(record, wish_hash, wish.lease_s),
-        happening=Happening("container", wish.id, "created", "/containers/create", attributes),
-    )
+        kept.put(transaction, origin, StoredContainer(record, wish_hash, wish.lease_s))
+        attributes = {"id": wish.id, "image": wish.reference, "runtime.name": wish.runtime}
+        attributes |= {"name": wish.name, "host": wish.host}
+        transaction.emit(origin, Happening("container", wish.id, "created", "/containers/create", attributes))
+        return record
+
+    return work
 
 
-def plan_finish(
-    existing: StoredContainer | None, outcome: FinishOutcome, moment: Moment
-) -> ContainerPlan[ContainerRecord | None]:
-    """Decide what settling a record means: a record goes from creating over created to removing, and never back."""
-    if existing is None:
-        return ContainerPlan(None)
-    record = existing.record
-    if outcome == "absent":
-        return ContainerPlan(None, forget=record.id, happening=_deleted(record))
-    if outcome == "removing":
-        if record.phase == "removing":
-            return ContainerPlan(record)
-        removed = _desired(record, "removed", moment) if record.desired != "removed" else record
-        removed = replace(removed, phase="removing", revision=moment.revision, lease_expired=False)
-        return ContainerPlan(removed, put=replace(existing, record=removed, lease_s=0.0), happening=_deleted(record))
-    if record.phase != "creating":
-        return ContainerPlan(record)
-    created = replace(record, phase="created", revision=moment.revision, lease_expired=False)
-    return ContainerPlan(created, put=replace(existing, record=created, lease_s=0.0))
+def finish(
+    origin: Origin, container_id: str, outcome: FinishOutcome, leases: LeaseClock
+) -> Work[ContainerRecord | None]:
+    """Settle a record; repeating it changes nothing, and a record never goes back in its life.
 
-
-def plan_desire(
-    existing: StoredContainer | None, container_id: str, desired: Desired, moment: Moment
-) -> ContainerPlan[ContainerRecord]:
-    """Decide on a desired state; each decision raises the epoch, also one for the state desired already.
+    The work returns the record as it is then; None when there is none.
 
     Raises:
-        NotFound: there is no such container.
-        FailedPrecondition: it is being removed.
+        InvalidArgument: it is no id.
     """
-    if existing is None:
-        raise not_found(container_id)
-    if existing.record.phase == "removing" and desired != "removed":
-        raise FailedPrecondition(f"desire container {existing.record.name} {desired}: it is being removed")
-    record = _desired(existing.record, desired, moment)
-    return ContainerPlan(record, put=replace(existing, record=record))
+    check_id(container_id, "container id")
+
+    def work(transaction: Transaction) -> ContainerRecord | None:
+        gone = kept.find_gone(transaction, container_id)
+        if gone is not None:
+            return gone.record if outcome != "absent" and gone.record.namespace == origin.namespace else None
+        existing = kept.find(transaction, origin.namespace, container_id, leases)
+        if existing is None:
+            return None
+        record, moment = existing.record, transaction.moment
+        if outcome == "created":
+            if record.phase != "creating":
+                return record
+            created = replace(record, phase="created", revision=moment.revision, lease_expired=False)
+            kept.put(transaction, origin, replace(existing, record=created, lease_s=0.0))
+            return created
+        if outcome == "removing":
+            removed = _desired(record, "removed", transaction) if record.desired != "removed" else record
+            removed = replace(removed, phase="removing", revision=moment.revision, lease_expired=False)
+            kept.bury(transaction, record, replace(existing, record=removed, lease_s=0.0))
+        else:
+            kept.bury(transaction, record, None)
+        attributes = {"id": record.id, "name": record.name}
+        transaction.emit(origin, Happening("container", record.id, "deleted", "/containers/delete", attributes))
+        return removed if outcome == "removing" else None
+
+    return work
+
+
+def desire(origin: Origin, container_id: str, desired: Desired, leases: LeaseClock) -> Work[ContainerRecord]:
+    """Set the desired state and raise the epoch, also for the state desired already; once per request id.
+
+    Raises:
+        InvalidArgument: it is no id.
+        NotFound: (of the work) there is no such container (details ``kind=container``).
+        FailedPrecondition: (of the work) it is being removed, and only ``removed`` can be desired of it.
+        Conflict: (of the work) the request id came before with another wish.
+    """
+    check_id(container_id, "container id")
+    hashed = body_hash(origin.namespace, DesireWish(container_id, desired))
+
+    def work(transaction: Transaction) -> ContainerRecord:
+        existing = kept.find(transaction, origin.namespace, container_id, leases)
+        gone = kept.find_gone(transaction, container_id) if existing is None else None
+        if gone is not None and gone.record.namespace == origin.namespace:
+            if desired != "removed":
+                raise FailedPrecondition(f"desire container {gone.record.name} {desired}: it is being removed")
+            record = _desired(gone.record, desired, transaction)
+            kept.bury(transaction, record, replace(gone, record=record))
+            return record
+        if existing is None:
+            raise not_found(container_id)
+        record = _desired(existing.record, desired, transaction)
+        kept.put(transaction, origin, replace(existing, record=record))
+        return record
+
+    return once(origin, "container.desire", hashed, answer_of, _from_answer, work)
+
+
+def update(origin: Origin, wish: UpdateWish, leases: LeaseClock) -> Work[ContainerRecord]:
+    """Change labels by a field mask, once per request id; the epoch stays.
+
+    Raises:
+        InvalidArgument: it is no id, or a label or the mask breaks its rule.
+        NotFound: (of the work) there is no such container.
+        Conflict: (of the work) it was changed since `if_revision`.
+    """
+    check_id(wish.container_id, "container id")
+    check_labels(wish.labels)
+
+    def work(transaction: Transaction) -> ContainerRecord:
+        existing = kept.find(transaction, origin.namespace, wish.container_id, leases)
+        if existing is None:
+            raise not_found(wish.container_id)
+        record, moment = existing.record, transaction.moment
+        check_revision(f"update container {record.name}", wish.if_revision, record.revision)
+        labels = changed_labels(record.labels, wish.labels, wish.fields)
+        if labels == record.labels:
+            return record
+        record = replace(record, labels=labels, revision=moment.revision, updated_at=moment.time)
+        kept.put(transaction, origin, replace(existing, record=record))
+        told = {f"labels.{key}": value for key, value in sorted(labels.items())}
+        attributes = {"id": record.id, "image": record.reference, "snapshot_key": record.snapshot_key, **told}
+        transaction.emit(origin, Happening("container", record.id, "updated", "/containers/update", attributes))
+        return record
+
+    hashed = body_hash(origin.namespace, wish)
+    return once(origin, "container.update", hashed, answer_of, _from_answer, work)
+
+
+def get(namespace: str, key: str, leases: LeaseClock) -> Read[ContainerRecord]:
+    """Return one container by full id, by name, or by unique prefix of the id; one being removed by its full id only.
+
+    Raises:
+        NotFound: (of the question) nothing matches (details ``kind=container``).
+        InvalidArgument: (of the question) several match; the candidates are named.
+    """
+
+    def read(view: View) -> ContainerRecord:
+        if len(key) == kept.ID_LENGTH:
+            exact = kept.find_anywhere(view, key, leases) or kept.find_gone(view, key)
+            if exact is not None and namespace in (ALL_NAMESPACES, exact.record.namespace):
+                return exact.record
+        found = [record for space in _spaces(view, namespace) for record in _candidates(view, space, key, leases)]
+        return choose(namespace, key, found)
+
+    return read
+
+
+def list_all(
+    namespace: str, after: str, limit: int, leases: LeaseClock, filters: Sequence[str] = ()
+) -> Read[Page[ContainerRecord]]:
+    """List containers that are not being removed by id, of all namespaces by namespace and id.
+
+    See `hythe_metadata.labelled.pages`; specs count for the size of a page.
+    """
+    space = None if namespace == ALL_NAMESPACES else namespace
+
+    def record_in(_: View, stored: Stored) -> ContainerRecord:
+        return kept.read(stored, leases).record
+
+    return pages(kept.KIND, space, after, limit, filters, record_in, _fields, lambda stored: len(stored.bulk))
 
 
 def choose(namespace: str, key: str, candidates: list[ContainerRecord]) -> ContainerRecord:
@@ -187,45 +257,67 @@ def choose(namespace: str, key: str, candidates: list[ContainerRecord]) -> Conta
     if not candidates:
         raise not_found(key, namespace)
     if len(candidates) > 1:
-        named = ", ".join(f"{c.id[:SHORT_ID_LENGTH]} ({c.name})" for c in candidates)
+        named = ", ".join(f"{c.id[:SHORT_ID_LENGTH]} ({c.name})" for c in candidates[:CANDIDATES])
         raise InvalidArgument(
             f"find container {key!r}: it may mean {named}", next_step="give more digits of the id, or the name"
         )
     return candidates[0]
 
 
-def may_be_prefix(key: str) -> bool:
-    """Tell whether `key` can be the beginning of a container's id."""
-    return bool(_PREFIX.fullmatch(key))
+def _same_id(transaction: Transaction, wish: ContainerWish, leases: LeaseClock) -> StoredContainer | None:
+    existing = kept.find_anywhere(transaction, wish.id, leases) or kept.find_gone(transaction, wish.id)
+    if existing is None and kept.is_gone(transaction, wish.id):
+        raise FailedPrecondition(
+            f"begin container {wish.name}: a container of id {wish.id} existed and was removed",
+            next_step="use a new id: ids are never used twice",
+        )
+    return existing
 
 
-def page(records: Iterable[ContainerRecord], limit: int) -> Page[ContainerRecord]:
-    """Return the first of `records`, which come by id: at most `limit`, and beyond one no more than `PAGE_BYTES` of specs."""
-    taken: list[ContainerRecord] = []
-    size = 0
-    for record in records:
-        size += len(record.spec)
-        if len(taken) == limit or (taken and size > PAGE_BYTES):
-            return Page(tuple(taken), taken[-1].id)
-        taken.append(record)
-    return Page(tuple(taken))
+def _check_name(transaction: Transaction, namespace: str, name: str) -> None:
+    holder = transaction.named(kept.NAMES, namespace, name)
+    if holder is not None:
+        raise AlreadyExists(
+            f"begin container {name}: the name is taken in namespace {namespace}",
+            cause=f"container {holder.name[:SHORT_ID_LENGTH]} has it",
+            next_step=f"choose another --name, or `hythe rm {name}`",
+            details={"kind": "container", "id": holder.name},
+        )
 
 
-def not_found(key: str, namespace: str = "") -> NotFound:
-    """Return the error for a container that is not there."""
-    where = f" in namespace {namespace}" if namespace else ""
-    return NotFound(
-        f"find container {key!r}: no such container{where}",
-        next_step="`hythe ps --all` lists them",
-        details={"kind": "container"},
-    )
+def _digest_of(transaction: Transaction, namespace: str, reference: str) -> str:
+    found = images.find(transaction, Key(images.KIND, namespace, reference))
+    return found.digest if found else ""
 
 
-def _desired(record: ContainerRecord, desired: Desired, moment: Moment) -> ContainerRecord:
+def _spaces(view: View, namespace: str) -> list[str]:
+    if namespace != ALL_NAMESPACES:
+        return [namespace]
+    return [stored.key.name for stored in view.scan("namespace")]
+
+
+def _candidates(view: View, namespace: str, key: str, leases: LeaseClock) -> list[ContainerRecord]:
+    by_name = view.named(kept.NAMES, namespace, key)
+    if by_name is not None:
+        stored = view.get(by_name)
+        return [kept.read(stored, leases).record] if stored else []
+    if not _PREFIX.fullmatch(key):
+        return []
+    scanned = zip(range(CANDIDATES), view.scan(kept.KIND, namespace, prefix=key), strict=False)
+    return [kept.read(stored, leases).record for _, stored in scanned]
+
+
+def _desired(record: ContainerRecord, desired: Desired, transaction: Transaction) -> ContainerRecord:
+    moment = transaction.moment
     return replace(record, desired=desired, era=moment.era, epoch_revision=moment.revision, revision=moment.revision)
 
 
-def _deleted(record: ContainerRecord) -> Happening | None:
-    if record.phase == "removing":
-        return None
-    return Happening("container", record.id, "deleted", "/containers/delete", {"id": record.id, "name": record.name})
+def _from_answer(text: str) -> ContainerRecord:
+    return record_of(ContainerRecord, text)
+
+
+def _fields(record: ContainerRecord) -> Field:
+    values = {"id": record.id, "name": record.name, "image": record.reference, "runtime.name": record.runtime}
+    values |= {"host": record.host, "phase": record.phase, "desired": record.desired, "snapshotter": record.snapshotter}
+    plain = fields_of(values, record.labels.get)
+    return lambda path: plain(("runtime.name",) if path == ("runtime", "name") else path)

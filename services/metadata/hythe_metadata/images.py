@@ -1,20 +1,44 @@
-"""What becomes of image names: each decision is a function of what is stored, and returns a plan."""
+"""What becomes of image names: where they point, under which labels, and who may change that."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from hythe.digest import parse_digest
 from hythe.errors import Conflict, InvalidArgument, NotFound
+from hythe.filters import Field
 from hythe.identifiers import check_namespace
-from hythe.ports.metadata import ALL_NAMESPACES, ImageRecord, ImageWish, Page
-from hythe_metadata.changes import Happening, Moment
+from hythe.labels import check_labels, merged
+from hythe.ports.metadata import ALL_NAMESPACES, ImageRecord, ImageWish, Origin, Page
+from hythe_metadata.changes import Happening, Past, body_hash
+from hythe_metadata.labelled import answer_of, nothing, pages, record_of
+from hythe_metadata.masks import changed_labels
+from hythe_metadata.namespaces import ensure
+from hythe_metadata.records import Edge, Key, Read, Stored, Transaction, View, Work
+from hythe_metadata.references import edges_of_labels
+from hythe_metadata.repeats import once
 
-AnswerT = TypeVar("AnswerT", bound=ImageRecord | None, covariant=True)
+KIND = "image"
+LEASE = "lease"
 _REFERENCE = re.compile(r"[\x21-\x7e]{1,1024}")
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateWish:
+    """Labels of a name to be changed.
+
+    Attributes:
+        fields: ``labels`` for all, ``labels.<key>`` for one; others are left as they are.
+        if_revision: only if nobody changed the name since.
+    """
+
+    reference: str
+    labels: Mapping[str, str]
+    fields: tuple[str, ...] = ("labels",)
+    if_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +47,6 @@ class RemoveWish:
 
     reference: str
     if_revision: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePlan(Generic[AnswerT]):
-    """What to answer and what to change: write `put`, or delete the name `forget`."""
-
-    answer: AnswerT
-    put: ImageRecord | None = None
-    forget: str = ""
-    happening: Happening | None = None
 
 
 def check_reference(reference: str) -> str:
@@ -46,83 +60,119 @@ def check_reference(reference: str) -> str:
     return reference
 
 
-def check_image(namespace: str, wish: ImageWish) -> None:
-    """Refuse a wish that is wrong whatever is stored.
+def put(origin: Origin, wish: ImageWish) -> Work[ImageRecord]:
+    """Point a name at a digest, once per request id; pointing it where it points already changes nothing.
 
     Raises:
-        InvalidArgument: namespace, reference, digest or size is malformed.
+        InvalidArgument: namespace, reference, digest, size or a label is malformed.
+        Conflict: (of the work) the name was changed since `if_revision` (details ``revision`` and ``digest``).
     """
-    check_namespace(namespace)
-    check_reference(wish.reference)
+    key = _key(origin.namespace, wish.reference)
     parse_digest(wish.digest)
+    check_labels(wish.labels or {})
     if wish.size_bytes < 0:
         raise InvalidArgument(f"put image {wish.reference}: a size of {wish.size_bytes} bytes")
 
-
-def plan_put(namespace: str, wish: ImageWish, existing: ImageRecord | None, moment: Moment) -> ImagePlan[ImageRecord]:
-    """Decide on a checked wish.
-
-    Raises:
-        Conflict: the name was changed since `if_revision`.
-    """
-    _check_revision(f"put image {wish.reference}", wish.if_revision, existing)
-    if existing is not None and _points(existing) == (wish.digest, wish.media_type, wish.size_bytes):
-        return ImagePlan(existing)
-    record = ImageRecord(
-        namespace=namespace,
-        reference=wish.reference,
-        digest=wish.digest,
-        media_type=wish.media_type,
-        size_bytes=wish.size_bytes,
-        revision=moment.revision,
-        created_at=existing.created_at if existing else moment.time,
-        updated_at=moment.time,
-    )
-    attributes = {"name": wish.reference, "digest": wish.digest}
-    if existing is None:
-        return ImagePlan(
-            record, put=record, happening=Happening("image", wish.reference, "created", "/images/create", attributes)
+    def work(transaction: Transaction) -> ImageRecord:
+        existing = find(transaction, key)
+        _check_revision(f"put image {wish.reference}", wish.if_revision, existing)
+        moment = transaction.moment
+        record = ImageRecord(
+            namespace=origin.namespace,
+            reference=wish.reference,
+            digest=wish.digest,
+            media_type=wish.media_type,
+            size_bytes=wish.size_bytes,
+            revision=moment.revision,
+            created_at=existing.created_at if existing else moment.time,
+            updated_at=moment.time,
+            labels=_labels_of(existing) if wish.labels is None else dict(wish.labels),
         )
-    return ImagePlan(
-        record, put=record, happening=Happening("image", wish.reference, "updated", "/images/update", attributes)
-    )
+        if existing is None or _says(existing) != _says(record):
+            _store(transaction, origin, record, "updated" if existing else "created")
+        else:
+            record = existing
+        if wish.lease:
+            transaction.delete(Key(LEASE, origin.namespace, wish.lease))
+        return record
+
+    return once(origin, "image.put", body_hash(origin.namespace, wish), answer_of, _from_answer, work)
 
 
-def plan_remove(wish: RemoveWish, existing: ImageRecord | None) -> ImagePlan[None]:
-    """Decide on forgetting a name.
-
-    Raises:
-        NotFound: there is no such name.
-        Conflict: the name was changed since `if_revision`.
-    """
-    if existing is None:
-        raise not_found(wish.reference)
-    _check_revision(f"remove image {wish.reference}", wish.if_revision, existing)
-    happening = Happening("image", wish.reference, "deleted", "/images/delete", {"name": wish.reference})
-    return ImagePlan(None, forget=wish.reference, happening=happening)
-
-
-def page(namespace: str, records: Iterable[ImageRecord], limit: int) -> Page[ImageRecord]:
-    """Return the first of `records`, which come in the order of a list of `namespace`: at most `limit`."""
-    taken: list[ImageRecord] = []
-    for record in records:
-        if len(taken) == limit:
-            last = taken[-1]
-            return Page(tuple(taken), last.reference if namespace != ALL_NAMESPACES else _place(last))
-        taken.append(record)
-    return Page(tuple(taken))
-
-
-def place_of(after: str) -> tuple[str, str]:
-    """Return the namespace and reference behind which a list of all namespaces goes on.
+def update(origin: Origin, wish: UpdateWish) -> Work[ImageRecord]:
+    """Change labels by a field mask, once per request id.
 
     Raises:
-        InvalidArgument: `after` is not what a page of such a list gave.
+        InvalidArgument: a label or the mask breaks its rule.
+        NotFound: (of the work) there is no such name.
+        Conflict: (of the work) it was changed since `if_revision`.
     """
-    namespace, space, reference = after.partition(" ")
-    if after and not space:
-        raise InvalidArgument(f"list images of all namespaces: {after[:100]!r} is not the `next` of a page")
-    return namespace, reference
+    key = _key(origin.namespace, wish.reference)
+    check_labels(wish.labels)
+
+    def work(transaction: Transaction) -> ImageRecord:
+        existing = find(transaction, key)
+        if existing is None:
+            raise not_found(wish.reference)
+        _check_revision(f"update image {wish.reference}", wish.if_revision, existing)
+        labels = changed_labels(existing.labels, wish.labels, wish.fields)
+        if labels == existing.labels:
+            return existing
+        moment = transaction.moment
+        record = replace(existing, labels=labels, revision=moment.revision, updated_at=moment.time)
+        _store(transaction, origin, record, "updated")
+        return record
+
+    return once(origin, "image.update", body_hash(origin.namespace, wish), answer_of, _from_answer, work)
+
+
+def remove(origin: Origin, wish: RemoveWish) -> Work[None]:
+    """Forget a name, once per request id; what it pointed to stays until it is collected.
+
+    Raises:
+        InvalidArgument: it can't be a name.
+        NotFound: (of the work) there is no such name (details ``kind=image``).
+        Conflict: (of the work) it was changed since `if_revision` (details ``revision`` and ``digest``).
+    """
+    key = _key(origin.namespace, wish.reference)
+
+    def work(transaction: Transaction) -> None:
+        existing = find(transaction, key)
+        if existing is None:
+            raise not_found(wish.reference)
+        _check_revision(f"remove image {wish.reference}", wish.if_revision, existing)
+        transaction.delete(key)
+        transaction.emit(origin, Happening(KIND, wish.reference, "deleted", "/images/delete", {"name": wish.reference}))
+
+    return once(origin, "image.remove", body_hash(origin.namespace, wish), nothing, lambda _: None, work)
+
+
+def get(namespace: str, reference: str) -> Read[ImageRecord]:
+    """Return one image.
+
+    Raises:
+        NotFound: (of the question) there is no such name (details ``kind=image``).
+    """
+
+    def read(view: View) -> ImageRecord:
+        found = find(view, Key(KIND, namespace, reference))
+        if found is None:
+            raise not_found(reference)
+        return found
+
+    return read
+
+
+def list_all(namespace: str, after: str, limit: int, filters: Sequence[str] = ()) -> Read[Page[ImageRecord]]:
+    """List the images of a namespace by reference, or of all by namespace and reference; see `hythe_metadata.labelled.pages`."""
+    space = None if namespace == ALL_NAMESPACES else namespace
+    return pages(KIND, space, after, limit, filters, lambda _, stored: _read(stored), _fields)
+
+
+def find(view: View, key: Key) -> ImageRecord | None:
+    """Return the image of that key, if there is one."""
+    stored = view.get(key)
+    return _read(stored) if stored else None
 
 
 def not_found(reference: str) -> NotFound:
@@ -134,9 +184,47 @@ def not_found(reference: str) -> NotFound:
     )
 
 
-def _place(record: ImageRecord) -> str:
-    """Neither a namespace nor a reference can have a space in it."""
-    return f"{record.namespace} {record.reference}"
+def _key(namespace: str, reference: str) -> Key:
+    return Key(KIND, check_namespace(namespace), check_reference(reference))
+
+
+def _store(transaction: Transaction, origin: Origin, record: ImageRecord, past: Past) -> None:
+    ensure(transaction, origin, origin.namespace)
+    edges = (Edge("content", record.digest, "target"), *edges_of_labels(record.labels))
+    transaction.put(Key(KIND, record.namespace, record.reference), _body(record), edges=edges)
+    labels = {f"labels.{key}": value for key, value in sorted(record.labels.items())}
+    attributes = {"name": record.reference, "digest": record.digest, **labels}
+    transaction.emit(origin, Happening(KIND, record.reference, past, f"/images/{past.removesuffix('d')}", attributes))
+
+
+def _body(record: ImageRecord) -> str:
+    values = {
+        "digest": record.digest,
+        "media_type": record.media_type,
+        "size_bytes": record.size_bytes,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "labels": dict(record.labels),
+    }
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _read(stored: Stored) -> ImageRecord:
+    key = stored.key
+    kept = {"namespace": key.namespace, "reference": key.name, "revision": stored.revision}
+    return record_of(ImageRecord, stored.body, **kept)
+
+
+def _from_answer(text: str) -> ImageRecord:
+    return record_of(ImageRecord, text)
+
+
+def _labels_of(existing: ImageRecord | None) -> Mapping[str, str]:
+    return existing.labels if existing else merged({}, {})
+
+
+def _says(record: ImageRecord) -> tuple[object, ...]:
+    return record.digest, record.media_type, record.size_bytes, record.labels
 
 
 def _check_revision(step: str, wanted: int | None, existing: ImageRecord | None) -> None:
@@ -149,5 +237,16 @@ def _check_revision(step: str, wanted: int | None, existing: ImageRecord | None)
         )
 
 
-def _points(record: ImageRecord) -> tuple[str, str, int]:
-    return record.digest, record.media_type, record.size_bytes
+def _fields(record: ImageRecord) -> Field:
+    values = {
+        ("name",): record.reference,
+        ("target", "digest"): record.digest,
+        ("target", "mediatype"): record.media_type,
+    }
+
+    def field(path: tuple[str, ...]) -> tuple[str, bool]:
+        label = path[0] == "labels" and len(path) > 1
+        found = record.labels.get(".".join(path[1:])) if label else values.get(path)
+        return found or "", found is not None
+
+    return field

@@ -68,6 +68,7 @@ def pages(
     filters: Sequence[str],
     read: Callable[[View, Stored], T],
     field: Callable[[T], Field],
+    bulk_bytes: Callable[[Stored], int] = lambda stored: 0,
 ) -> Read[Page[T]]:
     """Return what lists records of a kind by name: at most `limit`, and beyond one no more than `PAGE_BYTES` of bodies.
 
@@ -76,6 +77,7 @@ def pages(
         filters: containerd's; records that match one of them are listed.
         read: makes a record of what is stored.
         field: gives a record's fields to the filters.
+        bulk_bytes: what a record has beside its body in an answer.
 
     Raises:
         InvalidArgument: a filter can't be read (the message has the position), or `after` isn't the `next` of a page.
@@ -91,7 +93,7 @@ def pages(
             record = read(view, stored)
             if not wanted.matches(field(record)):
                 continue
-            size += len(stored.body)
+            size += len(stored.body) + bulk_bytes(stored)
             if len(taken) == limit or (taken and size > PAGE_BYTES):
                 return Page(tuple(taken), last)
             taken.append(record)

@@ -14,6 +14,7 @@ from hythe.process_runner import Process
 from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.figures import Figures
 from hythe_metadata.handlers import Handlers
+from hythe_metadata.lease_clock import LeaseClock
 
 STORE_FILE = "metadata.db"
 
@@ -30,7 +31,8 @@ async def build(process: Process) -> AsyncIterator[None]:
     store.on_change(outbox.wake)
     process.bus.on_reconnect(outbox.wake)
     service = Service(process, "metadata")
-    Handlers(store).register(service)
+    leases = LeaseClock()
+    Handlers(store, leases).register(service)
     sending = asyncio.create_task(outbox.run(), name="metadata-outbox")
     try:
         await service.start()

@@ -204,4 +204,8 @@ class ContainerRecord(Reply):
     epoch: Epoch
     revision: int
     created_at: str
+    updated_at: str = ""
+    labels: dict[str, str] = {}
+    runtime: str = ""
+    snapshotter: str = ""
     lease_expired: bool = False

@@ -1,4 +1,7 @@
-"""Requests to the metadata service. Subjects: ``container.begin|finish|get|list``, ``image.put|get|list|remove``."""
+"""Requests to the metadata service about containers and images.
+
+Subjects: ``container.begin|finish|desire|update|get|list``, ``image.put|update|get|list|remove``.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,18 @@ class ContainerDesire(Request):
     desired: Literal["running", "stopped", "removed"]
 
 
+class ContainerUpdate(Request):
+    """``container.update``: change labels by the mask `fields`, containerd's: ``labels`` for all, ``labels.<key>`` for one.
+
+    With `if_revision` only if the record still has that revision, else Conflict. The epoch stays. Answers the record.
+    """
+
+    id: ContainerId
+    labels: dict[str, str] = {}
+    fields: Annotated[list[str], Field(min_length=1, max_length=64)] = ["labels"]
+    if_revision: Annotated[int, Field(ge=0)] | None = None
+
+
 class ContainerGet(Request):
     """``container.get``: by full id, by name, or by unique prefix of the id (ambiguous: InvalidArgument, candidates named)."""
 
@@ -57,10 +72,14 @@ class ContainerGet(Request):
 
 
 class ContainerList(Request):
-    """``container.list``: records of the namespace, by id, pages of `limit`. Empty namespace token lists all namespaces."""
+    """``container.list``: records that match one of `filters` (containerd's language), by id, pages of `limit`.
+
+    Empty namespace token lists all namespaces, by namespace and id; `after` is then both, joined by a space.
+    """
 
     after: str = ""
     limit: Annotated[int, Field(gt=0, le=500)] = 200
+    filters: Annotated[list[str], Field(max_length=64)] = []
 
 
 class ContainerPage(Reply):
@@ -81,19 +100,35 @@ class ImageRecord(Reply):
     revision: int
     created_at: str
     updated_at: str
+    labels: dict[str, str] = {}
 
 
 class ImagePut(Request):
     """``image.put``: point a name at a root manifest or index.
 
     With `if_revision` set, only if the record still has that revision (0: does not exist), else Conflict: so an older
-    resolve never overwrites a newer one.
+    resolve never overwrites a newer one. The lease of id `lease` ends in the same transaction: what it kept is kept by the
+    name from then on. `labels` take the place of those that the name has.
     """
 
     reference: str
     digest: DigestText
     media_type: str
     size_bytes: Annotated[int, Field(ge=0)]
+    if_revision: Annotated[int, Field(ge=0)] | None = None
+    lease: str = ""
+    labels: dict[str, str] | None = None
+
+
+class ImageUpdate(Request):
+    """``image.update``: change labels by the mask `fields`, containerd's: ``labels`` for all, ``labels.<key>`` for one.
+
+    With `if_revision` only if the record still has that revision, else Conflict. Answers the record.
+    """
+
+    reference: str
+    labels: dict[str, str] = {}
+    fields: Annotated[list[str], Field(min_length=1, max_length=64)] = ["labels"]
     if_revision: Annotated[int, Field(ge=0)] | None = None
 
 
@@ -104,10 +139,14 @@ class ImageGet(Request):
 
 
 class ImageList(Request):
-    """``image.list``: images of the namespace by reference, pages of `limit`. Empty namespace token lists all namespaces."""
+    """``image.list``: images that match one of `filters` (containerd's language), by reference, pages of `limit`.
+
+    Empty namespace token lists all namespaces, by namespace and reference; `after` is then both, joined by a space.
+    """
 
     after: str = ""
     limit: Annotated[int, Field(gt=0, le=500)] = 200
+    filters: Annotated[list[str], Field(max_length=64)] = []
 
 
 class ImagePage(Reply):

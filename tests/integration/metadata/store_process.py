@@ -15,6 +15,7 @@ from hythe.errors import Conflict
 from hythe.identifiers import new_id
 from hythe.ports.metadata import ContainerWish, ImageRecord, ImageWish, Origin
 from hythe_metadata.adapters.sqlite_store import SqliteStore
+from tests.fakes.intent import Intent
 
 REFERENCE = "localhost/counter:1"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -35,7 +36,7 @@ def digest_of(predecessor: int) -> str:
     return f"sha256:{predecessor:032x}{new_id()}"
 
 
-async def _begin(store: SqliteStore) -> None:
+async def _begin(store: Intent) -> None:
     container_id = new_id()
     wish = ContainerWish(container_id, f"c-{container_id}", "r", "sha256:" + "0" * 64, "h1", spec_of(container_id))
     say("asked", container_id)
@@ -43,7 +44,7 @@ async def _begin(store: SqliteStore) -> None:
     say("begun", container_id, record.revision)
 
 
-async def _replace(store: SqliteStore) -> None:
+async def _replace(store: Intent) -> None:
     try:
         found: ImageRecord = await store.image("crash", REFERENCE)
         wish = ImageWish(REFERENCE, digest_of(found.revision), MANIFEST, 1, found.revision)
@@ -55,7 +56,7 @@ async def _replace(store: SqliteStore) -> None:
 
 async def main(directory: Path, callers: int, changes: int) -> None:
     """Change the store until killed, or so many times."""
-    store = SqliteStore(directory / "metadata.db")
+    store = Intent(SqliteStore(directory / "metadata.db"))
     await store.put_image(Origin("crash", "test", ""), ImageWish(REFERENCE, digest_of(0), MANIFEST, 1))
     say("ready")
 

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from hythe.ports.metadata import ContainerRecord
 from hythe_metadata.adapters.sqlite_store import SqliteStore
+from tests.fakes.intent import Intent
 from tests.integration.metadata import store_process
 
-SCRIPT = Path(store_process.__file__)
+ROOT = Path(__file__).parents[3]
+PROCESS = (sys.executable, "-m", "tests.integration.metadata.store_process")
 LINES_BEFORE_KILL = 1500
 
 
 def run_until_killed(directory: Path, lines: int) -> list[list[str]]:
     """Return what the process said until it was killed after so many lines."""
-    with subprocess.Popen([sys.executable, str(SCRIPT), str(directory), "16", "0"], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*PROCESS, str(directory), "16", "0"], stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(lines)]
         process.send_signal(signal.SIGKILL)
@@ -41,7 +43,7 @@ async def test_killed_under_load_loses_nothing_that_was_acknowledged(tmp_path: P
     assert len(begun) > 100
     assert len(replaced) > 10
 
-    store = SqliteStore(tmp_path / "metadata.db")
+    store = Intent(SqliteStore(tmp_path / "metadata.db"))
     found: dict[str, ContainerRecord] = {}
     after = ""
     while True:
@@ -73,10 +75,11 @@ def test_change_costs_at_most_one_fsync(tmp_path: Path) -> None:
     subprocess.run(
         [
             *("strace", "-f", "-o", str(trace), "-e", "trace=write,fsync,fdatasync"),
-            *(sys.executable, str(SCRIPT), str(tmp_path), "2", str(changes)),
+            *(*PROCESS, str(tmp_path), "2", str(changes)),
         ],
         check=True,
         capture_output=True,
+        cwd=ROOT,
     )
     calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines()]
     said = [index for index, call in enumerate(calls) if call.startswith("write(1,")]

@@ -13,26 +13,28 @@ from pathlib import Path
 
 import pytest
 
+from hythe import outbox_table
 from hythe.clock import now_ns
 from hythe.errors import DataLoss, FailedPrecondition, HytheError, ResourceExhausted, Unavailable
 from hythe.identifiers import new_id
 from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish, Origin
-from hythe_metadata.adapters import sqlite_schema
+from hythe_metadata.adapters import sqlite_schema, sqlite_tables, sqlite_upgrade
 from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.adapters.sqlite_upkeep import prune
-from hythe_metadata.changes import REQUEST_MEMORY_S, TOMBSTONE_S
+from hythe_metadata.changes import REQUEST_MEMORY_S
+from tests.fakes.intent import Intent
 
 DIGEST = "sha256:" + "0" * 64
 
 
-async def begin(store: SqliteStore, name: str = "", spec: str = "{}", container_id: str = "") -> ContainerRecord:
+async def begin(store: Intent, name: str = "", spec: str = "{}", container_id: str = "") -> ContainerRecord:
     """Begin a container."""
     container_id = container_id or new_id()
     wish = ContainerWish(container_id, name or f"c-{container_id}", "r", DIGEST, "h1", spec)
     return await store.begin(Origin("default", "test", new_id()), wish)
 
 
-async def ids(store: SqliteStore) -> list[str]:
+async def ids(store: Intent) -> list[str]:
     """Return the ids of all records, sorted."""
     found: list[str] = []
     after = ""
@@ -62,7 +64,7 @@ async def refused(path: Path, error: type[HytheError]) -> HytheError:
     """Expect that the store at `path` is refused, and that no file was touched by it."""
     before = content(path.parent)
     with pytest.raises(error) as caught:
-        SqliteStore(path)
+        Intent(SqliteStore(path))
     after = content(path.parent)
     assert {name: after[name] for name in before if not name.endswith("-shm")} == {
         name: data for name, data in before.items() if not name.endswith("-shm")
@@ -73,7 +75,7 @@ async def refused(path: Path, error: type[HytheError]) -> HytheError:
 async def test_full_disk_is_told_and_nothing_is_acknowledged(small_disk: Callable[[int], Path]) -> None:
     """On a full disk a change fails saying so and has not happened; it works when there is room, without a restart."""
     directory = small_disk(16)
-    store = SqliteStore(directory / "metadata.db")
+    store = Intent(SqliteStore(directory / "metadata.db"))
     acknowledged = [(await begin(store)).id]
     ballast = fill(directory, 512 << 10)
     with pytest.raises(ResourceExhausted) as caught:
@@ -85,7 +87,7 @@ async def test_full_disk_is_told_and_nothing_is_acknowledged(small_disk: Callabl
     ballast.unlink()
     acknowledged.append((await begin(store, spec='"' + "x" * 200_000 + '"')).id)
     await store.close()
-    store = SqliteStore(directory / "metadata.db")
+    store = Intent(SqliteStore(directory / "metadata.db"))
     assert await ids(store) == sorted(acknowledged)
     await store.close()
 
@@ -93,7 +95,7 @@ async def test_full_disk_is_told_and_nothing_is_acknowledged(small_disk: Callabl
 async def test_change_too_large_for_the_disk_takes_no_other_down(small_disk: Callable[[int], Path]) -> None:
     """When one change of many that come together finds no room, the others are still made."""
     directory = small_disk(16)
-    store = SqliteStore(directory / "metadata.db")
+    store = Intent(SqliteStore(directory / "metadata.db"))
     fill(directory, 2 << 20)
     large = '"' + "x" * 3_500_000 + '"'
     results = await asyncio.gather(
@@ -109,14 +111,14 @@ async def test_full_disk_at_the_start_is_told(small_disk: Callable[[int], Path])
     directory = small_disk(8)
     fill(directory, 0)
     with pytest.raises(ResourceExhausted):
-        SqliteStore(directory / "metadata.db")
+        Intent(SqliteStore(directory / "metadata.db"))
     assert not (directory / "metadata.db").exists()
 
 
 async def test_read_only_disk_is_told(small_disk: Callable[[int], Path]) -> None:
     """A store that can't be written is refused at the start, with what to do."""
     directory = small_disk(8)
-    await SqliteStore(directory / "metadata.db").close()
+    await Intent(SqliteStore(directory / "metadata.db")).close()
     await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", str(directory)], check=True)
     error = await refused(directory / "metadata.db", FailedPrecondition)
     assert "can't be written" in error.message
@@ -126,7 +128,7 @@ async def test_read_only_disk_is_told(small_disk: Callable[[int], Path]) -> None
 async def test_damaged_store_is_refused_and_left_alone(tmp_path: Path) -> None:
     """A store with bad pages is not opened; the message says that nothing was overwritten and what to do."""
     path = tmp_path / "metadata.db"
-    store = SqliteStore(path)
+    store = Intent(SqliteStore(path))
     for _ in range(50):
         await begin(store, spec='"' + "x" * 2000 + '"')
     await store.close()
@@ -168,9 +170,9 @@ async def test_database_of_another_program_is_refused(tmp_path: Path) -> None:
 async def test_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     """An older Hythe never works on what a newer one made."""
     path = tmp_path / "metadata.db"
-    await SqliteStore(path).close()
+    await Intent(SqliteStore(path)).close()
     newer = sqlite3.connect(path)
-    newer.execute("INSERT INTO schema_version VALUES (?, '')", (sqlite_schema.VERSION + 1,))
+    newer.execute("INSERT INTO schema_version VALUES (?, '')", (sqlite_tables.VERSION + 1,))
     newer.commit()
     newer.close()
     error = await refused(path, FailedPrecondition)
@@ -180,11 +182,11 @@ async def test_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 async def test_store_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
     """Each missing step of the schema is made once, all of them or none."""
     path = tmp_path / "metadata.db"
-    await SqliteStore(path).close()
+    await Intent(SqliteStore(path)).close()
     connection = sqlite_schema.connect(path)
     made: list[int] = []
-    version = sqlite_schema.VERSION
-    steps: dict[int, sqlite_schema.Upgrade] = {version + step: lambda c, s=step: made.append(s) for step in (1, 2)}  # type: ignore[misc]
+    version = sqlite_tables.VERSION
+    steps: dict[int, sqlite_upgrade.Upgrade] = {version + step: lambda c, s=step: made.append(s) for step in (1, 2)}  # type: ignore[misc]
 
     sqlite_schema.upgrade(connection, path, steps, version + 2)
     sqlite_schema.upgrade(connection, path, steps, version + 2)
@@ -204,7 +206,7 @@ async def test_store_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -
 async def test_store_held_by_another_program_is_unavailable(tmp_path: Path) -> None:
     """While another program locks the file changes fail as retryable, reads go on, and all is well afterwards."""
     path = tmp_path / "metadata.db"
-    store = SqliteStore(path)
+    store = Intent(SqliteStore(path))
     record = await begin(store)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -220,20 +222,20 @@ async def test_store_held_by_another_program_is_unavailable(tmp_path: Path) -> N
 async def test_failed_disk_stops_all_writing(tmp_path: Path) -> None:
     """After the disk failed in a commit nothing more is acknowledged until a restart, and nothing acknowledged is lost."""
     path = tmp_path / "metadata.db"
-    store = SqliteStore(path)
+    store = Intent(SqliteStore(path))
     first = await begin(store)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # writes beyond fail with EFBIG
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, hard))  # writes beyond fail with EFBIG
     try:
         with pytest.raises(DataLoss) as caught:
-            await begin(store, spec='"' + "x" * (2 << 20) + '"')
+            await begin(store, spec='"' + "x" * (1000 << 10) + '"')
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.outcome == "unknown"
     with pytest.raises(DataLoss):
         await begin(store)
     await store.close()
-    store = SqliteStore(path)
+    store = Intent(SqliteStore(path))
     assert await ids(store) == [first.id]
     await begin(store)
     await store.close()
@@ -242,7 +244,7 @@ async def test_failed_disk_stops_all_writing(tmp_path: Path) -> None:
 async def test_changes_that_come_together_share_commits(tmp_path: Path) -> None:
     """Many callers at once cost far fewer commits than changes."""
     batches: list[int] = []
-    store = SqliteStore(tmp_path / "metadata.db", lambda changes, seconds: batches.append(changes))
+    store = Intent(SqliteStore(tmp_path / "metadata.db", lambda changes, seconds: batches.append(changes)))
     await asyncio.gather(*(begin(store) for _ in range(200)))
     assert sum(batches) == 200
     assert len(batches) < 50
@@ -251,7 +253,7 @@ async def test_changes_that_come_together_share_commits(tmp_path: Path) -> None:
 
 async def test_caller_that_gives_up_harms_nobody(tmp_path: Path) -> None:
     """A request whose caller went away is carried out all the same, and those beside it are answered."""
-    store = SqliteStore(tmp_path / "metadata.db")
+    store = Intent(SqliteStore(tmp_path / "metadata.db"))
     left = asyncio.create_task(begin(store, "left"))
     stays = asyncio.create_task(begin(store, "stays"))
     await asyncio.sleep(0)
@@ -262,27 +264,27 @@ async def test_caller_that_gives_up_harms_nobody(tmp_path: Path) -> None:
 
 
 async def test_old_records_answers_and_ids_are_forgotten_in_turn(tmp_path: Path) -> None:
-    """A removed container's record goes after the tombstone time, and its id when no late request can come."""
+    """A removed container's record and answers go when no late request can come, numbers when no reader can have seen them."""
     path = tmp_path / "metadata.db"
-    store = SqliteStore(path)
+    store = Intent(SqliteStore(path))
     removed, stays = await begin(store), await begin(store)
     await store.finish(Origin("default", "test", new_id()), removed.id, "removing")
     await store.desire(Origin("default", "test", new_id()), stays.id, "stopped")
     await store.close()
 
-    def counts() -> dict[str, int]:
-        tables = ("containers", "gone", "requests")
-        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+    def kinds() -> list[str]:
+        return [kind for (kind,) in connection.execute("SELECT kind FROM records ORDER BY 1")]
 
     connection = sqlite_schema.connect(path)
     now = now_ns()
-    prune(connection, now)
-    assert counts() == {"containers": 2, "gone": 0, "requests": 1}
-    after_tombstone = now + int(TOMBSTONE_S * 1e9) + 1
-    prune(connection, after_tombstone)
-    assert counts() == {"containers": 1, "gone": 1, "requests": 1}
-    prune(connection, after_tombstone + int(REQUEST_MEMORY_S * 1e9) + 1)
-    assert counts() == {"containers": 1, "gone": 0, "requests": 0}
-    numbers = connection.execute("SELECT object_id FROM event_numbers").fetchall()
-    assert numbers == [(stays.id,)]
+    prune(connection, now, 10)
+    assert kinds() == ["container", "gone", "namespace", "request"]
+    prune(connection, now + int(REQUEST_MEMORY_S * 1e9) + 10**9, 10)
+    assert kinds() == ["container", "namespace"]
+    prune(connection, now + (outbox_table.KEEP_NUMBERS_S + 1) * 10**9, 10)
+    numbers = connection.execute("SELECT count(*) FROM event_numbers").fetchone()
+    assert numbers == (3,), "their events are not sent yet"
+    connection.execute("DELETE FROM outbox")
+    prune(connection, now + (outbox_table.KEEP_NUMBERS_S + 1) * 10**9, 10)
+    assert connection.execute("SELECT count(*) FROM event_numbers").fetchone() == (0,)
     connection.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from hythe.clock import now_rfc3339
@@ -11,106 +11,12 @@ from hythe.durable import sync_directory
 from hythe.errors import FailedPrecondition
 from hythe.identifiers import new_id
 from hythe_metadata.adapters.sqlite_errors import damaged, translated
+from hythe_metadata.adapters.sqlite_tables import TABLES, VERSION, VERSIONS_TABLE
+from hythe_metadata.adapters.sqlite_upgrade import UPGRADES, Upgrade
 
 APPLICATION_ID = 0x48797468  # "Hyth": tells a metadata store from other SQLite files
-VERSION = 1
 BUSY_TIMEOUT_S = 1.0
 WAL_LIMIT_PAGES = 4096
-
-_SCHEMA = """
-CREATE TABLE schema_version (
-    version INTEGER PRIMARY KEY,
-    since TEXT NOT NULL
-) STRICT;
-
-CREATE TABLE store (
-    only INTEGER PRIMARY KEY CHECK (only = 1),
-    id TEXT NOT NULL,
-    era INTEGER NOT NULL,
-    revision INTEGER NOT NULL
-) STRICT;
-
-CREATE TABLE containers (
-    id TEXT PRIMARY KEY,
-    namespace TEXT NOT NULL,
-    name TEXT NOT NULL,
-    reference TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    host TEXT NOT NULL,
-    spec TEXT NOT NULL,
-    desired TEXT NOT NULL CHECK (desired IN ('running', 'stopped', 'removed')),
-    phase TEXT NOT NULL CHECK (phase IN ('creating', 'created', 'removing')),
-    era INTEGER NOT NULL,
-    epoch_revision INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    created_at TEXT NOT NULL,
-    wish_hash TEXT NOT NULL,
-    lease_s REAL NOT NULL,
-    lease_until_ms INTEGER NOT NULL,  -- CLOCK_BOOTTIME of this boot; 0: no lease
-    changed_ns INTEGER NOT NULL       -- wall clock, for purging
-) STRICT;
-CREATE UNIQUE INDEX container_names ON containers (namespace, name) WHERE phase <> 'removing';
-CREATE INDEX container_ids ON containers (namespace, id);
-CREATE INDEX containers_unsettled ON containers (phase, changed_ns) WHERE phase <> 'created';
-
--- ids of containers whose record is deleted: a late repetition of their request must not make them again
-CREATE TABLE gone (
-    id TEXT PRIMARY KEY,
-    changed_ns INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX gone_by_age ON gone (changed_ns);
-
-CREATE TABLE images (
-    namespace TEXT NOT NULL,
-    reference TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    created_at TEXT NOT NULL,
-    updated_at TEXT NOT NULL,
-    PRIMARY KEY (namespace, reference)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE requests (
-    namespace TEXT NOT NULL,
-    caller TEXT NOT NULL,
-    request_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    body_hash TEXT NOT NULL,
-    result TEXT NOT NULL,
-    changed_ns INTEGER NOT NULL,
-    PRIMARY KEY (namespace, caller, request_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX requests_by_age ON requests (changed_ns);
-
-CREATE TABLE event_numbers (
-    namespace TEXT NOT NULL,
-    noun TEXT NOT NULL,
-    object_id TEXT NOT NULL,
-    last INTEGER NOT NULL,
-    PRIMARY KEY (namespace, noun, object_id)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE outbox (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    namespace TEXT NOT NULL,
-    noun TEXT NOT NULL,
-    object_id TEXT NOT NULL,
-    past TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    time TEXT NOT NULL,
-    caller TEXT NOT NULL,
-    request_id TEXT NOT NULL,
-    trace_id TEXT NOT NULL,
-    attributes TEXT NOT NULL
-) STRICT;
-"""
-
-Upgrade = Callable[[sqlite3.Connection], None]
-# Each entry brings a store from the version before to this one, inside one transaction with the version's own record.
-UPGRADES: Mapping[int, Upgrade] = {}
 
 
 def open_store(path: Path) -> sqlite3.Connection:
@@ -132,6 +38,7 @@ def open_store(path: Path) -> sqlite3.Connection:
         try:
             _check_content(connection, path)
             upgrade(connection, path, UPGRADES, VERSION)
+            _check_place(connection, path)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT_PAGES}")
             connection.execute("PRAGMA cache_size = -16384")
@@ -198,15 +105,24 @@ def _create(path: Path) -> None:
     try:
         draft.chmod(0o600)
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA}")
+        connection.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; {VERSIONS_TABLE} {TABLES}")
         connection.execute("INSERT INTO schema_version VALUES (?, ?)", (VERSION, now_rfc3339()))
-        connection.execute("INSERT INTO store VALUES (1, ?, 1, 0)", (new_id(),))
+        connection.execute("INSERT INTO store VALUES (1, ?, 1, 0, 0, '')", (new_id(),))
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
     draft.rename(path)
     sync_directory(path.parent)
+
+
+def _check_place(connection: sqlite3.Connection, path: Path) -> None:
+    (moved_to,) = connection.execute("SELECT moved_to FROM store").fetchone()
+    if moved_to:
+        raise FailedPrecondition(
+            f"open metadata store {path}: its records were moved to {moved_to}",
+            next_step="set HYTHE_METADATA_URL to that store; to go back, copy that one into a new file",
+        )
 
 
 def _check_file(path: Path) -> None:

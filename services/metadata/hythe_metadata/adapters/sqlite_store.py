@@ -1,38 +1,24 @@
-"""The SQLite body of the metadata store: reads facts, lets the domain decide, writes the plan, in one transaction."""
+"""The SQLite body of the metadata store: one file, one thread that writes, others that read beside it."""
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from hythe.clock import boottime_ms, now_ns
-from hythe.identifiers import check_id
+from hythe import outbox_table
+from hythe.clock import now_ns
 from hythe.ports.events import OutgoingEvent
-from hythe.ports.metadata import (
-    ContainerRecord,
-    ContainerWish,
-    Desired,
-    FinishOutcome,
-    ImageRecord,
-    ImageWish,
-    Origin,
-    Page,
-)
-from hythe_metadata import containers, images
-from hythe_metadata.adapters import sqlite_facts as facts
-from hythe_metadata.adapters import sqlite_plans as plans
-from hythe_metadata.adapters import sqlite_rows as rows
+from hythe_metadata.adapters.batches import Batches, Observe
+from hythe_metadata.adapters.sqlite_body import SqliteBody
 from hythe_metadata.adapters.sqlite_errors import translated
 from hythe_metadata.adapters.sqlite_readers import Readers
 from hythe_metadata.adapters.sqlite_schema import begin_log, open_store
-from hythe_metadata.adapters.sqlite_upkeep import prune, renew_leases
-from hythe_metadata.adapters.sqlite_writer import Observe, Work, Writer
-from hythe_metadata.changes import body_hash
+from hythe_metadata.adapters.sqlite_upkeep import prune
+from hythe_metadata.adapters.sqlite_view import SqliteView
+from hythe_metadata.records import Read, Work
 
-PRUNE_INTERVAL_S = 600.0
+KEPT_CHANGES = 100_000
 
 T = TypeVar("T")
 
@@ -42,173 +28,67 @@ def _observe_nothing(changes: int, seconds: float) -> None:
 
 
 class SqliteStore:
-    """The store in one SQLite file; keeps the promises of `hythe.ports.metadata.Store`."""
+    """Keeps the promises of `hythe_metadata.records.RecordStore`."""
 
-    def __init__(self, path: Path, observe: Observe = _observe_nothing) -> None:
+    def __init__(self, path: Path, observe: Observe = _observe_nothing, kept_changes: int = KEPT_CHANGES) -> None:
         """Open the store at `path`, making it if there is none; blocks until it is checked.
 
         Args:
             path: the file; its directory must exist.
             observe: told of each commit how many changes it had and how many seconds it took, in another thread.
+            kept_changes: how many entries the log of changes keeps at least.
 
         Raises:
             DataLoss: the file is damaged; it is left as it is.
-            FailedPrecondition: it belongs to another program or a newer version, or can't be written.
+            FailedPrecondition: it belongs to another program or a newer version, was moved, or can't be written.
             ResourceExhausted: the disk is full.
             Unavailable: another program holds it.
         """
         connection = open_store(path)
         with translated("open metadata store", path):
-            renew_leases(connection, boottime_ms())
-            prune(connection, now_ns())
+            prune(connection, now_ns(), kept_changes)
             begin_log(connection)
             self._store_id, self._era = connection.execute("SELECT id, era FROM store").fetchone()
+            body = SqliteBody(connection, path, kept_changes)
         self._on_change: list[Callable[[], None]] = []
-        self._pruned_at = time.monotonic()
         self._readers = Readers(path)
-        self._writer = Writer(connection, path, self._rest, observe)
+        self._batches = Batches(body, f"metadata store {path}", observe)
 
     @property
     def store_id(self) -> str:
-        """Id of this store, 32 hex digits."""
+        """See `hythe_metadata.records.RecordStore.store_id`."""
         return str(self._store_id)
 
     @property
     def era(self) -> int:
-        """The higher part of every epoch."""
+        """See `hythe_metadata.records.RecordStore.era`."""
         return int(self._era)
 
-    async def begin(self, origin: Origin, wish: ContainerWish) -> ContainerRecord:
-        """See `hythe.ports.metadata.Store.begin`."""
-        containers.check_wish(origin.namespace, wish)
-        wish_hash = body_hash(origin.namespace, wish)
+    async def change(self, work: Work[T]) -> T:
+        """See `hythe_metadata.records.RecordStore.change`."""
+        done = await self._batches.run(work)
+        if done.wrote:
+            for callback in self._on_change:
+                callback()
+        return done.result
 
-        def work(connection: sqlite3.Connection) -> ContainerRecord:
-            moment = facts.moment(connection)
-            found = facts.begin_facts(connection, origin.namespace, wish)
-            plan = containers.plan_begin(origin.namespace, wish, wish_hash, found, moment)
-            return plans.apply_container(connection, origin, plan, moment)
-
-        return await self._change(work)
-
-    async def finish(self, origin: Origin, container_id: str, outcome: FinishOutcome) -> ContainerRecord | None:
-        """See `hythe.ports.metadata.Store.finish`."""
-        check_id(container_id, "container id")
-
-        def work(connection: sqlite3.Connection) -> ContainerRecord | None:
-            moment = facts.moment(connection)
-            existing = facts.container(connection, origin.namespace, container_id)
-            return plans.apply_container(connection, origin, containers.plan_finish(existing, outcome, moment), moment)
-
-        return await self._change(work)
-
-    async def desire(self, origin: Origin, container_id: str, desired: Desired) -> ContainerRecord:
-        """See `hythe.ports.metadata.Store.desire`."""
-        check_id(container_id, "container id")
-        hashed = body_hash(origin.namespace, containers.DesireWish(container_id, desired))
-
-        def work(connection: sqlite3.Connection) -> ContainerRecord:
-            def change() -> ContainerRecord:
-                moment = facts.moment(connection)
-                existing = facts.container(connection, origin.namespace, container_id)
-                plan = containers.plan_desire(existing, container_id, desired, moment)
-                return plans.apply_container(connection, origin, plan, moment)
-
-            return plans.once(connection, origin, "container.desire", hashed, rows.container_from_json, change)
-
-        return await self._change(work)
-
-    async def container(self, namespace: str, key: str) -> ContainerRecord:
-        """See `hythe.ports.metadata.Store.container`."""
-
-        def read(connection: sqlite3.Connection) -> ContainerRecord:
-            exact = facts.find(connection, namespace, "id = ?", key)
-            if exact:
-                return exact[0]
-            candidates = facts.find(connection, namespace, "name = ? AND phase <> 'removing'", key)
-            if not candidates and containers.may_be_prefix(key):
-                candidates = facts.find(connection, namespace, "id GLOB ? AND phase <> 'removing'", f"{key}*")
-            return containers.choose(namespace, key, candidates)
-
-        return await self._readers.run(read)
-
-    async def containers(self, namespace: str, after: str, limit: int) -> Page[ContainerRecord]:
-        """See `hythe.ports.metadata.Store.containers`."""
-
-        def read(connection: sqlite3.Connection) -> Page[ContainerRecord]:
-            return containers.page(facts.containers(connection, namespace, after, limit + 1), limit)
-
-        return await self._readers.run(read)
-
-    async def put_image(self, origin: Origin, wish: ImageWish) -> ImageRecord:
-        """See `hythe.ports.metadata.Store.put_image`."""
-        images.check_image(origin.namespace, wish)
-        hashed = body_hash(origin.namespace, wish)
-
-        def work(connection: sqlite3.Connection) -> ImageRecord:
-            def change() -> ImageRecord:
-                moment = facts.moment(connection)
-                existing = facts.image(connection, origin.namespace, wish.reference)
-                plan = images.plan_put(origin.namespace, wish, existing, moment)
-                return plans.apply_image(connection, origin, plan, moment)
-
-            return plans.once(connection, origin, "image.put", hashed, rows.image_from_json, change)
-
-        return await self._change(work)
-
-    async def image(self, namespace: str, reference: str) -> ImageRecord:
-        """See `hythe.ports.metadata.Store.image`."""
-        found = await self._readers.run(lambda connection: facts.image(connection, namespace, reference))
-        if found is None:
-            raise images.not_found(reference)
-        return found
-
-    async def images(self, namespace: str, after: str, limit: int) -> Page[ImageRecord]:
-        """See `hythe.ports.metadata.Store.images`."""
-        return await self._readers.run(
-            lambda connection: images.page(namespace, facts.images(connection, namespace, after, limit + 1), limit)
-        )
-
-    async def remove_image(self, origin: Origin, reference: str, if_revision: int | None = None) -> None:
-        """See `hythe.ports.metadata.Store.remove_image`."""
-        images.check_reference(reference)
-        wish = images.RemoveWish(reference, if_revision)
-        hashed = body_hash(origin.namespace, wish)
-
-        def work(connection: sqlite3.Connection) -> None:
-            def change() -> None:
-                moment = facts.moment(connection)
-                plan = images.plan_remove(wish, facts.image(connection, origin.namespace, reference))
-                plans.apply_image(connection, origin, plan, moment)
-
-            plans.once(connection, origin, "image.remove", hashed, lambda text: None, change)
-
-        await self._change(work)
-
-    async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
-        """See `hythe.ports.metadata.Store.outgoing`."""
-        return await self._readers.run(lambda connection: facts.outgoing(connection, after, limit))
-
-    def sent(self, sequences: Sequence[int]) -> None:
-        """See `hythe.ports.metadata.Store.sent`."""
-        self._writer.later(lambda connection: rows.forget_outgoing(connection, sequences))
-
-    async def close(self) -> None:
-        """See `hythe.ports.metadata.Store.close`."""
-        await self._readers.close()
-        await self._writer.close()
+    async def read(self, read: Read[T]) -> T:
+        """See `hythe_metadata.records.RecordStore.read`."""
+        return await self._readers.run(lambda connection: read(SqliteView(connection)))
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """See `hythe.ports.metadata.Store.on_change`."""
+        """See `hythe_metadata.records.RecordStore.on_change`."""
         self._on_change.append(callback)
 
-    async def _change(self, work: Work[T]) -> T:
-        result = await self._writer.run(work)
-        for callback in self._on_change:
-            callback()
-        return result
+    async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
+        """See `hythe.ports.events.EventSource.outgoing`."""
+        return await self._readers.run(lambda connection: outbox_table.outgoing(connection, after, limit))
 
-    def _rest(self, connection: sqlite3.Connection) -> None:
-        if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
-            self._pruned_at = time.monotonic()
-            prune(connection, now_ns())
+    def sent(self, sequences: Sequence[int]) -> None:
+        """See `hythe.ports.events.EventSource.sent`."""
+        self._batches.forget_sent(sequences)
+
+    async def close(self) -> None:
+        """See `hythe_metadata.records.RecordStore.close`."""
+        await self._readers.close()
+        await self._batches.close()

@@ -1,0 +1,97 @@
+"""Carries batches out on the SQLite store, in its writer's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hythe import failpoints, outbox_table
+from hythe.clock import now_ns
+from hythe.errors import HytheError
+from hythe_metadata.adapters.batches import Done, Job
+from hythe_metadata.adapters.sqlite_errors import translate
+from hythe_metadata.adapters.sqlite_schema import begin_log
+from hythe_metadata.adapters.sqlite_transaction import SqliteTransaction
+from hythe_metadata.adapters.sqlite_upkeep import prune
+
+PRUNE_INTERVAL_S = 600.0
+
+
+class SqliteBody:
+    """Keeps the promises of `hythe_metadata.adapters.batches.Body` on one connection, which it closes in the end.
+
+    Each piece of work runs in a savepoint, so one that raises is undone and the others of its batch stand; all are committed with
+    one fsync. At rest the log is copied into the store's file, so that a commit on a request's path costs one.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, kept_changes: int) -> None:
+        self._connection = connection
+        self._path = path
+        self._kept_changes = kept_changes
+        self._revision, self._era = connection.execute("SELECT revision, era FROM store").fetchone()
+        self._sent: list[int] = []
+        self._pruned_at = time.monotonic()
+
+    def commit(self, jobs: Sequence[Job]) -> HytheError | None:
+        """See `hythe_metadata.adapters.batches.Body.commit`."""
+        connection, before = self._connection, self._revision
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outbox_table.forget(connection, self._sent)
+            for job in jobs:
+                self._work(job)
+            if self._revision != before:
+                connection.execute("UPDATE store SET revision = ?", (self._revision,))
+            failpoints.reach("metadata.commit")
+            connection.execute("COMMIT")
+            failpoints.reach("metadata.committed")
+        except (sqlite3.Error, HytheError) as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._revision = before
+            if isinstance(error, HytheError):
+                return error
+            return translate(error, "commit to metadata store", self._path)
+        self._sent.clear()
+        return None
+
+    def forget_sent(self, sequences: Sequence[int]) -> None:
+        """See `hythe_metadata.adapters.batches.Body.forget_sent`."""
+        self._sent.extend(sequences)
+
+    def rest(self) -> HytheError | None:
+        """See `hythe_metadata.adapters.batches.Body.rest`."""
+        error = self.commit([]) if self._sent else None
+        try:
+            if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
+                self._pruned_at = time.monotonic()
+                prune(self._connection, now_ns(), self._kept_changes)
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            begin_log(self._connection)
+        except sqlite3.Error as raised:
+            error = translate(raised, "bring metadata store to rest", self._path)
+        return error
+
+    def close(self) -> None:
+        """See `hythe_metadata.adapters.batches.Body.close`."""
+        self._connection.close()
+
+    def _work(self, job: Job) -> None:
+        connection = self._connection
+        connection.execute("SAVEPOINT job")
+        transaction = SqliteTransaction(connection, self._revision + 1, self._era)
+        try:
+            result = job.work(transaction)
+            job.outcome = Done(result, transaction.wrote)
+            if transaction.wrote:
+                self._revision += 1
+        except Exception as error:  # it belongs to the caller who awaits this job, as at any endpoint
+            if not connection.in_transaction:
+                raise  # SQLite has undone the whole transaction by itself
+            connection.execute("ROLLBACK TO job")
+            job.outcome = error
+            if isinstance(error, sqlite3.Error):
+                job.outcome = translate(error, "change metadata store", self._path)
+        connection.execute("RELEASE job")

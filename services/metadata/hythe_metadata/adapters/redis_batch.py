@@ -181,17 +181,16 @@ class Batch:
         index = self.changes.index_changes.items()
         dropped = [keys.index_text(entry) for entry, holder in index if holder is None]
         taken = [text for entry, key in index if key for text in (keys.index_text(entry), keys.key_text(key))]
-        log = [part for entry in self._log for part in entry]
+        log: list[str | int] = [part for entry in self._log for part in entry]
         events = [
             text
             for origin, happening, moment in self._events
             for text in (keys.object_text(origin, happening), keys.event_text(origin, happening, moment))
         ]
-        return [
-            *(len(puts) // 7, *puts, len(deletes) // 2, *deletes),
-            *(len(dropped), *dropped, len(taken) // 2, *taken),
-            *(len(log) // 2, *log, len(events) // 2, *events),
-        ]
+        arguments: list[str | int] = [len(puts) // 7, *puts, len(deletes) // 2, *deletes]
+        arguments += [len(dropped), *dropped, len(taken) // 2, *taken]
+        arguments += [len(log) // 2, *log, len(events) // 2, *events]
+        return arguments
 
     def _moment(self) -> Moment:
         return Moment(now_rfc3339(), self.revision + 1, self._era)

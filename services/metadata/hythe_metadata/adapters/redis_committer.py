@@ -93,11 +93,8 @@ class Committer:
     def forget_due(self) -> None:
         """Forget records whose time has come, and numbers of events that nobody needs any more."""
         while True:
-            arguments = (
-                *(self._store_id, new_id(), FORGET_AT_ONCE, self._kept_changes, self._channel, KEEP_NUMBERS_MS),
-                *sorted(INTERNAL_KINDS),
-            )
-            _, _, count = self._link.question(_STEP, self._link.call("forget", *arguments))[0]
+            arguments = (self._store_id, new_id(), FORGET_AT_ONCE, self._kept_changes, self._channel, KEEP_NUMBERS_MS)
+            _, _, count = self._link.question(_STEP, self._link.call("forget", *arguments, *sorted(INTERNAL_KINDS)))[0]
             if count:
                 self._cache.clear()
             if count < FORGET_AT_ONCE:

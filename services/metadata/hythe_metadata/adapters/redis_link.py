@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from redis import exceptions
-from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis import connection, exceptions
 
 from hythe_metadata.adapters.redis_errors import away, translate
 from hythe_metadata.adapters.redis_keys import keys_of
@@ -158,7 +157,8 @@ def _function_missing(reply: object) -> bool:
     return isinstance(reply, exceptions.ResponseError) and "Function not found" in str(reply)
 
 
-def _connection(place: RedisPlace, name: str) -> AbstractConnection:
+def _connection(place: RedisPlace, name: str) -> Any:
+    kinds: Any = connection  # redis-py's own types don't fit its own classes
     options: dict[str, Any] = {
         "db": place.db,
         "username": place.user or None,
@@ -169,7 +169,7 @@ def _connection(place: RedisPlace, name: str) -> AbstractConnection:
         "client_name": name or None,
     }
     if place.socket:
-        return UnixDomainSocketConnection(path=place.socket, **options)
+        return kinds.UnixDomainSocketConnection(path=place.socket, **options)
     if place.tls:
-        return SSLConnection(host=place.host, port=place.port, ssl_ca_certs=place.ca or None, **options)
-    return Connection(host=place.host, port=place.port, **options)
+        return kinds.SSLConnection(host=place.host, port=place.port, ssl_ca_certs=place.ca or None, **options)
+    return kinds.Connection(host=place.host, port=place.port, **options)

@@ -54,9 +54,7 @@ def _advice(link: Link, name: str, value: str) -> str:
 
 def _settings(link: Link) -> Mapping[str, str]:
     try:
-        answers = _ask(
-            link, *(("CONFIG", "GET", name) for name in ("appendonly", "appendfsync", "maxmemory-policy"))
-        )
+        answers = _ask(link, *(("CONFIG", "GET", name) for name in ("appendonly", "appendfsync", "maxmemory-policy")))
     except FailedPrecondition as error:
         raise FailedPrecondition(
             f"{_STEP} {link.place}: its configuration can't be read",

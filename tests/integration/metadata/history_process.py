@@ -1,6 +1,7 @@
 """A process that carries out random operations on a metadata store and says on stdout what it asks and what came of it.
 
-Run with the store's URL, a name, a seed, the number of callers, and the number of operations of each (0: until killed).
+Run with the store's URL, a name, a seed, the number of callers, and the number of operations of each (0: until killed). It
+begins when it gets a line.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ async def main(url: str, name: str, seed: int, callers: int, operations: int) ->
     """Change the store until killed, or so many times."""
     store = open_store(url, Path("/nowhere"))
     say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
 
     async def caller(number: int) -> None:
         rng = random.Random(f"{seed} {name} {number}")

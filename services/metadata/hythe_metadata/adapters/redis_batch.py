@@ -187,9 +187,8 @@ class Batch:
             for origin, happening, moment in self._events
             for text in (keys.object_text(origin, happening), keys.event_text(origin, happening, moment))
         ]
-        arguments: list[str | int] = [len(puts) // 7, *puts, len(deletes) // 2, *deletes]
-        arguments += [len(dropped), *dropped, len(taken) // 2, *taken]
-        arguments += [len(log) // 2, *log, len(events) // 2, *events]
+        arguments: list[str | int] = [len(log) // 2, *log, len(puts) // 7, *puts, len(deletes) // 2, *deletes]
+        arguments += [len(dropped), *dropped, len(taken) // 2, *taken, len(events) // 2, *events]
         return arguments
 
     def _moment(self) -> Moment:

@@ -110,6 +110,9 @@ local function commit(keys, args)
         return {'stale', present, mark}
     end
     local now = now_ms()
+    for _ = 1, take() do -- first, for Redis refuses a revision that isn't a new one, and then nothing has happened yet
+        redis.call('XADD', keys[LOG], 'MAXLEN', kept, take() .. '-0', 'c', take())
+    end
     for _ = 1, take() do
         put(keys, now, take(), take(), take(), take(), take(), take(), take())
     end
@@ -121,9 +124,6 @@ local function commit(keys, args)
     end
     for _ = 1, take() do
         redis.call('HSET', keys[INDEX], take(), take())
-    end
-    for _ = 1, take() do
-        redis.call('XADD', keys[LOG], 'MAXLEN', kept, take() .. '-0', 'c', take())
     end
     for _ = 1, take() do
         emit(keys, now, take(), take())

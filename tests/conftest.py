@@ -7,6 +7,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
     "tests.fixtures.limits",
+    "tests.fixtures.redis",
     "tests.fixtures.servers",
     "tests.fixtures.stacks",
     "tests.fixtures.disks",

@@ -36,6 +36,7 @@ TEST = (
         "iproute2",
         "iptables",
         "openssl",
+        "redis-server",
         "skopeo",
         "strace",
         "umoci",

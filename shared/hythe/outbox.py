@@ -56,6 +56,11 @@ class Outbox:
         """Look for new events soon."""
         self._more.set()
 
+    def doubt(self) -> None:
+        """Look for each event in the stream before it is sent: another process may have sent some."""
+        self._sent_until = 0
+        self._doubt_until = sys.maxsize
+
     async def run(self) -> None:
         """Send for ever; what can't be sent now is tried again, after 0.1 s at first and 2 s at most."""
         retry_s = FIRST_RETRY_S

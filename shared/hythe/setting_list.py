@@ -50,6 +50,22 @@ ALL: tuple[Setting, ...] = (
         "disk_reserve", "HYTHE_DISK_RESERVE", "33554432", "bytes of <root> kept free: create, start and pull stop there"
     ),
     Setting(
+        "metadata_url",
+        "HYTHE_METADATA_URL",
+        "",
+        "where records are kept: sqlite:///FILE (<root>/metadata/metadata.db by default) or "
+        "redis://[USER:PASSWORD@]HOST[:PORT][/DB][?prefix=NAME], rediss:// for TLS, unix:///SOCKET",
+        secret=True,
+        only="metadata",
+    ),
+    Setting(
+        "metadata_allow_relaxed",
+        "HYTHE_METADATA_ALLOW_RELAXED",
+        "0",
+        "1: a Redis with `appendfsync everysec` may keep records: what was acknowledged in its last second may be lost",
+        only="metadata",
+    ),
+    Setting(
         "content_url",
         "HYTHE_CONTENT_URL",
         "",

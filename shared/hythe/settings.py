@@ -51,6 +51,10 @@ class Settings:
         self.key_text = _absolute("key", values["key"]) if values["key"] else f"{self.root_text}/keys/admin.nk"
         self.log_level = _choice("log_level", values["log_level"], ("debug", "info", "warning", "error"))
         self.disk_reserve_bytes = _number("disk_reserve", values["disk_reserve"], 1 << 60)
+        self.metadata_url = values["metadata_url"]
+        self.metadata_allow_relaxed = (
+            _choice("metadata_allow_relaxed", values["metadata_allow_relaxed"], ("0", "1")) == "1"
+        )
         self.content_url = values["content_url"] or f"file://{self.root_text}/content"
         self.s3_access_key = values["s3_access_key"]
         self.s3_secret_key = values["s3_secret_key"]
@@ -128,6 +132,8 @@ class Settings:
             "key": self.key_text,
             "log_level": self.log_level,
             "disk_reserve": str(self.disk_reserve_bytes),
+            "metadata_url": self.metadata_url,
+            "metadata_allow_relaxed": "1" if self.metadata_allow_relaxed else "0",
             "content_url": self.content_url,
             "s3_access_key": self.s3_access_key,
             "s3_secret_key": self.s3_secret_key,

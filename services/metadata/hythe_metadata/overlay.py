@@ -35,7 +35,10 @@ class Changes:
 
 
 class Overlay:
-    """Keeps the promises of `hythe_metadata.records.Transaction` over a `View`, which it leaves as it is."""
+    """Keeps the promises of `hythe_metadata.records.Transaction` over a `View`, which it leaves as it is.
+
+    The view may be another overlay, which then absorbs this one, or doesn't: a savepoint.
+    """
 
     def __init__(self, base: View, index_keys_of: IndexKeysOf, moment: Moment) -> None:
         """`index_keys_of` gives the entries that a stored record has in unique indexes."""
@@ -127,13 +130,26 @@ class Overlay:
         """See `hythe_metadata.records.Transaction.emit`."""
         self.changes_made.events.append((origin, happening))
 
-    def _drop_index(self, key: Key) -> None:
+    @property
+    def index_changes(self) -> Mapping[IndexKey, Key | None]:
+        """Entries of unique indexes that are to be written, None where they are to be deleted."""
+        return self._index
+
+    def index_keys_of(self, key: Key) -> frozenset[IndexKey]:
+        """Return the entries that a record has in unique indexes, changes made here included."""
         if key in self.changes_made.records:
             written = self.changes_made.records[key]
-            entries = written.unique if written else frozenset()
-        else:
-            entries = self._index_keys_of(key)
-        self._index.update(dict.fromkeys(entries, None))
+            return written.unique if written else frozenset()
+        return self._index_keys_of(key)
+
+    def absorb(self, above: Overlay) -> None:
+        """Take over what `above`, an overlay over this one, changes; its events come after those here."""
+        self.changes_made.records.update(above.changes_made.records)
+        self.changes_made.events += above.changes_made.events
+        self._index.update(above.index_changes)
+
+    def _drop_index(self, key: Key) -> None:
+        self._index.update(dict.fromkeys(self.index_keys_of(key), None))
 
 
 def index_keys(key: Key, unique: Mapping[str, str] | None, everywhere: Mapping[str, str] | None) -> frozenset[IndexKey]:

@@ -183,6 +183,12 @@ class RecordStore(Protocol):
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` in the event loop soon after each change, of other processes on the same store too; quick."""
 
+    def on_turn(self, callback: Callable[[], None]) -> None:
+        """Call `callback` within `outgoing` when this process has come to be the one that gets the events.
+
+        Another may have sent some of those that it is about to get. Never called where no other process can.
+        """
+
     async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
         """See `hythe.ports.events.EventSource.outgoing`. With several processes on one store only one gets events at a time."""
 

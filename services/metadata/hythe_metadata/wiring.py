@@ -4,31 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from hythe.bus.event_stream import BusEventStream
 from hythe.bus.service import Service
 from hythe.outbox import Outbox
 from hythe.process_runner import Process
 from hythe_metadata.adapters.sqlite_store import SqliteStore
+from hythe_metadata.adapters.store_file import STORE_FILE
+from hythe_metadata.adapters.store_url import SqlitePlace, read_url
 from hythe_metadata.figures import Figures
 from hythe_metadata.handlers import Handlers
 from hythe_metadata.lease_clock import LeaseClock
-
-STORE_FILE = "metadata.db"
+from hythe_metadata.records import RecordStore
 
 _log = logging.getLogger(__name__)
+
+
+def open_store(
+    url: str,
+    default: Path,
+    observe: Callable[[int, float], None] = lambda changes, seconds: None,
+    *,
+    allow_relaxed: bool = False,
+) -> RecordStore:
+    """Open the store that `url` (HYTHE_METADATA_URL) names; the file `default` if it is empty. Blocks until it is checked.
+
+    Raises:
+        InvalidArgument: `url` is none.
+        HytheError: as the body says.
+    """
+    place = read_url(url, default)
+    if isinstance(place, SqlitePlace):
+        return SqliteStore(place.path, observe)
+    from hythe_metadata.adapters.redis_store import RedisStore  # redis takes time and memory that SQLite has no use for
+
+    return RedisStore(place, observe, allow_relaxed=allow_relaxed)
 
 
 @asynccontextmanager
 async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block lasts."""
     figures = Figures(process.metrics.registry)
-    store = await asyncio.to_thread(SqliteStore, process.directory / STORE_FILE, figures.committed)
+    settings = process.settings
+    store = await asyncio.to_thread(
+        open_store,
+        settings.metadata_url,
+        process.directory / STORE_FILE,
+        figures.committed,
+        allow_relaxed=settings.metadata_allow_relaxed,
+    )
     _log.info("metadata store is open", extra={"store_id": store.store_id, "era": store.era})
     outbox = Outbox(store, BusEventStream(process.bus, store.store_id, host=""))
     store.on_change(outbox.wake)
+    store.on_turn(outbox.doubt)
     process.bus.on_reconnect(outbox.wake)
     service = Service(process, "metadata")
     leases = LeaseClock()

@@ -67,6 +67,7 @@ COMMANDS: dict[str, Command] = {
     "commit": Command("commit", "make an image of what a container has changed", traced=True),
     "inspect": Command("containers", "show everything known about containers", traced=True),
     "cp": Command("copy", "copy files into a container, or out of one", traced=True),
+    "metadata": Command("metadata", "back up, restore and check the records", group=True),
     "events": Command("events", "show what happens, as it happens"),
     "trace": Command("traces", "list traces, or show one as a waterfall"),
     "doctor": Command("doctor", "look at this machine and the stack for what is wrong"),

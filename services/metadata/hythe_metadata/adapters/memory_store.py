@@ -74,6 +74,9 @@ class MemoryStore:
         """See `hythe_metadata.records.RecordStore.on_change`."""
         self._callbacks.append(callback)
 
+    def on_turn(self, callback: Callable[[], None]) -> None:
+        """See `hythe_metadata.records.RecordStore.on_turn`; there is never another process."""
+
     async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
         """See `hythe.ports.events.EventSource.outgoing`."""
         return [event for event in self._outbox if event.sequence > after][:limit]

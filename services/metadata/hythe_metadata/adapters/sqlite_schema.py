@@ -33,11 +33,8 @@ def open_store(path: Path) -> sqlite3.Connection:
     with translated("open metadata store", path):
         if not path.exists():
             _create(path)
-        _check_file(path)
-        connection = connect(path)
+        connection = prepare(path)
         try:
-            _check_content(connection, path)
-            upgrade(connection, path, UPGRADES, VERSION)
             _check_place(connection, path)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT_PAGES}")
@@ -46,6 +43,45 @@ def open_store(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def prepare(path: Path) -> sqlite3.Connection:
+    """Return a connection to the store that is at `path`, checked and brought to the present version.
+
+    Raises:
+        DataLoss, FailedPrecondition: as `open_store`.
+        sqlite3.Error: the disk, or who else uses it.
+    """
+    connection = open_checked(path)
+    try:
+        upgrade(connection, path, UPGRADES, VERSION)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_checked(path: Path) -> sqlite3.Connection:
+    """Return a connection to the store that is at `path`, in whatever version, after a look at its pages.
+
+    Raises:
+        DataLoss, FailedPrecondition: as `open_store`.
+        sqlite3.Error: the disk, or who else uses it.
+    """
+    _check_file(path)
+    connection = connect(path)
+    try:
+        _check_content(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of a store."""
+    (present,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    return int(present)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -74,7 +110,7 @@ def upgrade(connection: sqlite3.Connection, path: Path, upgrades: Mapping[int, U
     Raises:
         FailedPrecondition: its version is newer than `to`.
     """
-    (present,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    present = version_of(connection)
     if present > to:
         raise FailedPrecondition(
             f"open metadata store {path}: a newer Hythe made it (version {present}, this one knows {to})",

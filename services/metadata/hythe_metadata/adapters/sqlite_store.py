@@ -80,6 +80,9 @@ class SqliteStore:
         """See `hythe_metadata.records.RecordStore.on_change`."""
         self._on_change.append(callback)
 
+    def on_turn(self, callback: Callable[[], None]) -> None:
+        """See `hythe_metadata.records.RecordStore.on_turn`; another process can't open the file."""
+
     async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
         """See `hythe.ports.events.EventSource.outgoing`."""
         return await self._readers.run(lambda connection: outbox_table.outgoing(connection, after, limit))

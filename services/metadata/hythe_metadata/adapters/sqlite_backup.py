@@ -1,0 +1,140 @@
+"""Backups of the SQLite store: made while it is at work, checked, and put in its place when it isn't."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from hythe.durable import sync_directory
+from hythe.errors import AlreadyExists, InvalidArgument, NotFound
+from hythe_metadata.adapters import sqlite_check
+from hythe_metadata.adapters.sqlite_errors import damaged, translated
+from hythe_metadata.adapters.sqlite_schema import APPLICATION_ID, connect, prepare
+
+BUSY_S = 30.0
+
+
+def backup(path: Path, target: Path) -> int:
+    """Write all that the store at `path` holds now into the new file `target`, durably; return its size in bytes.
+
+    It is one state of the store. Nobody who writes has to wait, and nothing but a whole backup ever has the name `target`.
+
+    Raises:
+        InvalidArgument: `target` isn't absolute, or its directory doesn't exist.
+        AlreadyExists: there is something of that name.
+        ResourceExhausted: no room.
+    """
+    _check_target(target)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.new")
+    with translated("back up metadata store to", target):
+        try:
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            connection = connect(path, read_only=True)
+            try:
+                connection.execute("PRAGMA query_only = 0")  # else it can't make the other file
+                connection.execute("VACUUM INTO ?", (str(draft),))
+            finally:
+                connection.close()
+            _sync(draft)
+            os.link(draft, target)  # unlike a rename it never takes the place of another file
+        except FileExistsError:
+            raise _there(target) from None
+        finally:
+            draft.unlink(missing_ok=True)
+    sync_directory(target.parent)
+    return target.stat().st_size
+
+
+def restore(source: Path, path: Path) -> Path | None:
+    """Put the backup `source` in the place of the store at `path`, which nobody uses; return where the one before is now.
+
+    The restored store has a higher era than both: what was commanded since the backup is older than anything commanded from
+    now on, and owners of content and snapshots delete nothing for it until that is confirmed.
+
+    Raises:
+        NotFound: there is no such file.
+        DataLoss: the backup is damaged; nothing was changed.
+        FailedPrecondition: it is no metadata store, or one of a newer version; nothing was changed.
+    """
+    if not source.is_file():
+        raise NotFound(f"restore metadata store: there is no file {source}")
+    draft = path.with_name(f"{path.name}.restored")
+    for rest in path.parent.glob(f"{draft.name}*"):
+        rest.unlink()
+    with translated("restore metadata store from", source):
+        draft.write_bytes(source.read_bytes())
+        draft.chmod(0o600)
+        try:
+            connection = prepare(draft)
+            try:
+                found = sqlite_check.findings(connection)
+                if found:
+                    raise damaged(f"restore metadata store from {source}", source, "; ".join(found[:5]))
+                era = max(_era(draft), _era(path) if path.exists() else 0) + 1
+                connection.execute("UPDATE store SET era = ?, moved_to = ''", (era,))
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.close()
+            _sync(draft)
+        except BaseException:
+            for rest in path.parent.glob(f"{draft.name}*"):
+                rest.unlink()
+            raise
+    before = _move_away(path)
+    draft.rename(path)
+    sync_directory(path.parent)
+    return before
+
+
+def _check_target(target: Path) -> None:
+    if not target.is_absolute() or not target.parent.is_dir():
+        raise InvalidArgument(
+            f"back up metadata store to {target}: not an absolute path in a directory that exists",
+            next_step="name a new file by its whole path on the host of hythe-metadata",
+        )
+    if target.exists() or target.is_symlink():
+        raise _there(target)
+
+
+def _there(target: Path) -> AlreadyExists:
+    return AlreadyExists(
+        f"back up metadata store to {target}: there is something of that name", next_step="name a new file"
+    )
+
+
+def _era(path: Path) -> int:
+    """Return the era of the store at `path`, 0 if it can't be read: then nothing can be told apart by it."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_S)
+        try:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (era,) = connection.execute("SELECT era FROM store").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return 0
+    return int(era) if application == APPLICATION_ID else 0
+
+
+def _move_away(path: Path) -> Path | None:
+    """Give the store at `path`, with its log, a name that says when it was replaced."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    before = path.with_name(f"{path.name}.before-{stamp}")
+    number = 1
+    while before.exists():
+        number += 1
+        before = path.with_name(f"{path.name}.before-{stamp}-{number}")
+    moved = None
+    for ending in ("-wal", "-shm", ""):
+        part = path.with_name(f"{path.name}{ending}")
+        if part.exists():
+            part.rename(before.with_name(f"{before.name}{ending}"))
+            moved = before
+    return moved
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

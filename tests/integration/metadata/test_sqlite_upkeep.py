@@ -1,0 +1,257 @@
+"""What is done to a SQLite store beside its requests: upgrades, backups, restores, checks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hythe.clock import now_ns
+from hythe.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from hythe.identifiers import new_id
+from hythe.ports.metadata import ContainerWish, ImageWish, Origin
+from hythe_metadata.adapters import sqlite_backup, sqlite_check
+from hythe_metadata.adapters.sqlite_schema import APPLICATION_ID
+from hythe_metadata.adapters.sqlite_store import SqliteStore
+from hythe_metadata.adapters.sqlite_tables import VERSION
+from hythe_metadata.adapters.store_file import StoreFile
+from hythe_metadata.records import Edge, Key
+from tests.fakes.intent import Intent
+
+DIGEST = "sha256:" + "a" * 64
+OLD_TABLES = Path(__file__).parents[2] / "data" / "metadata_version_1.sql"
+STORE_ID = "5" * 32
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    """Return what is in the files of `directory`."""
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def asks(request_id: str = "") -> Origin:
+    """Return who asks."""
+    return Origin("default", "test", request_id or new_id())
+
+
+def image(reference: str = "localhost/a:1") -> ImageWish:
+    """Return a wish for an image."""
+    return ImageWish(reference, DIGEST, "m", 1)
+
+
+async def filled(path: Path) -> Intent:
+    """Open a store with an image and a container."""
+    intent = Intent(SqliteStore(path))
+    await intent.put_image(asks(), image())
+    await intent.begin(asks(), ContainerWish(new_id(), "web", "localhost/a:1", None, "h1", "{}"))
+    return intent
+
+
+def store_of_version_1(path: Path) -> dict[str, str]:
+    """Make a store as the first version had it; return the ids of its containers by phase."""
+    ids = {phase: new_id() for phase in ("creating", "created", "removing", "gone")}
+    connection = sqlite3.connect(path)
+    connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; {OLD_TABLES.read_text()}")
+    connection.execute("INSERT INTO schema_version VALUES (1, '')")
+    connection.execute("INSERT INTO store VALUES (1, ?, 3, 42)", (STORE_ID,))
+    now = now_ns()
+    for number, phase in enumerate(("creating", "created", "removing")):
+        row = (ids[phase], "team", f"c-{phase}", "localhost/a:1", DIGEST, "h1", '{"args":["x"]}', "running", phase)
+        lease_s = 60.0 if phase == "creating" else 0.0
+        rest = (3, 7, 40 + number, "2026-01-01T00:00:00.000000Z", f"hash-{phase}", lease_s, 0, now)
+        connection.execute(f"INSERT INTO containers VALUES ({','.join('?' * 17)})", (*row, *rest))
+    connection.execute("INSERT INTO gone VALUES (?, ?)", (ids["gone"], now))
+    times = ("2026-01-01T00:00:00.000000Z", "2026-01-02T00:00:00.000000Z")
+    connection.execute("INSERT INTO images VALUES ('team', 'localhost/a:1', ?, 'm', 7, 41, ?, ?)", (DIGEST, *times))
+    connection.execute("INSERT INTO requests VALUES ('team', 'test', 'r1', 'image.put', 'h', '{}', ?)", (now,))
+    connection.execute("INSERT INTO event_numbers VALUES ('team', 'image', 'localhost/a:1', 4)")
+    told = ("team", "image", "localhost/a:1", "updated", "/images/update", 4, times[1], "test", "r1", "", "{}")
+    connection.execute(f"INSERT INTO outbox VALUES (9, {','.join('?' * 11)})", told)
+    connection.commit()
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    return ids
+
+
+async def test_store_of_the_first_version_becomes_a_present_one(tmp_path: Path) -> None:
+    """Everything that the first version kept is there: records, answers, ids that are gone, numbers, unsent events."""
+    path = tmp_path / "metadata.db"
+    ids = store_of_version_1(path)
+    intent = Intent(SqliteStore(path))
+    assert (intent.store_id, intent.era) == (STORE_ID, 3)
+    created = await intent.container("team", "c-created")
+    assert (created.id, created.spec, created.revision, created.epoch_revision) == (
+        ids["created"],
+        '{"args":["x"]}',
+        41,
+        7,
+    )
+    assert (await intent.container("team", ids["creating"][:8])).phase == "creating"
+    assert (await intent.container("team", ids["removing"])).phase == "removing"
+    with pytest.raises(NotFound):
+        await intent.container("team", "c-removing")
+    with pytest.raises(FailedPrecondition):
+        await intent.begin(Origin("team"), ContainerWish(ids["gone"], "again", "localhost/a:1", DIGEST, "h1", "{}"))
+    found = await intent.image("team", "localhost/a:1")
+    assert (found.digest, found.size_bytes, found.revision, found.updated_at[:10]) == (DIGEST, 7, 41, "2026-01-02")
+    (event,) = await intent.outgoing(0, 10)
+    assert (event.sequence, event.number, event.topic) == (9, 4, "/images/update")
+    await intent.remove_image(Origin("team"), "localhost/a:1")
+    assert [(event.sequence, event.number) for event in await intent.outgoing(0, 10)] == [(9, 4), (10, 5)]
+    assert await intent.store.read(lambda view: dict(view.occupants("team"))) == {"container": 2}
+    assert await intent.store.read(lambda view: view.get(Key("namespace", "", "team"))) is not None
+    edges = await intent.store.read(lambda view: {edge for key, edge in view.edges() if key.name == ids["created"]})
+    assert edges == {Edge("content", DIGEST, "image"), Edge("snapshot/*", ids["created"], "snapshot_key")}
+    await intent.close()
+    assert sqlite_check.check(path) == []
+
+
+def test_upgrade_says_from_which_version_to_which(tmp_path: Path) -> None:
+    """An upgrade by hand is the one that opening makes, and may be repeated."""
+    path = tmp_path / "metadata.db"
+    store_of_version_1(path)
+    assert StoreFile(path).upgrade() == (1, VERSION)
+    assert StoreFile(path).upgrade() == (VERSION, VERSION)
+
+
+async def test_backup_of_a_store_at_work_is_one_state_of_it(tmp_path: Path) -> None:
+    """While changes go on a backup is written that is whole, and no change waits for it."""
+    path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
+    intent = await filled(path)
+    going = asyncio.Event()
+
+    async def work() -> int:
+        number = 0
+        while not going.is_set():
+            await intent.put_image(asks(), image(f"localhost/n:{number}"))
+            number += 1
+        return number
+
+    working = asyncio.create_task(work())
+    try:
+        size = await asyncio.to_thread(sqlite_backup.backup, path, target)
+    finally:
+        going.set()
+    assert await working > 0
+    await intent.close()
+    assert size == target.stat().st_size
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert sqlite_check.check(target) == []
+    assert not [name for name in content(tmp_path) if "new" in name]
+
+
+async def test_backup_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    """A name that is taken, or can't be a file's, is refused, and nothing is changed."""
+    path, target = tmp_path / "metadata.db", tmp_path / "taken"
+    await (await filled(path)).close()
+    target.write_text("mine")
+    with pytest.raises(AlreadyExists):
+        sqlite_backup.backup(path, target)
+    assert target.read_text() == "mine"
+    for wrong in (Path("relative"), tmp_path / "none" / "backup"):
+        with pytest.raises(InvalidArgument):
+            sqlite_backup.backup(path, wrong)
+
+
+async def test_restored_store_has_the_records_of_then_and_a_later_era(tmp_path: Path) -> None:
+    """What happened since the backup is undone, the store before is kept, and old commands are older than new ones."""
+    path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
+    intent = await filled(path)
+    sqlite_backup.backup(path, target)
+    era, store_id = intent.era, intent.store_id
+    await intent.remove_image(asks(), "localhost/a:1")
+    await intent.close()
+    before = sqlite_backup.restore(target, path)
+    assert before is not None and before.exists()
+    intent = Intent(SqliteStore(path))
+    assert (await intent.image("default", "localhost/a:1")).digest == DIGEST
+    assert (intent.store_id, intent.era) == (store_id, era + 1)
+    await intent.close()
+    again = sqlite_backup.restore(target, path)
+    assert again is not None and again != before
+    intent = Intent(SqliteStore(path))
+    assert intent.era == era + 2, "higher than any era before, not only the backup's"
+    await intent.close()
+
+
+@pytest.mark.parametrize("damage", ["missing", "other program", "cut", "newer"])
+async def test_bad_backup_is_refused_and_the_store_left_alone(tmp_path: Path, damage: str) -> None:
+    """Whatever is wrong with a backup is told before anything is changed, and nothing is left behind."""
+    path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
+    intent = await filled(path)
+    if damage != "missing":
+        sqlite_backup.backup(path, target)
+    await intent.close()
+    if damage == "cut":
+        with target.open("r+b") as file:
+            file.truncate(target.stat().st_size // 2)
+    elif damage != "missing":
+        change = (
+            "PRAGMA application_id = 1" if damage == "other program" else "INSERT INTO schema_version VALUES (99, '')"
+        )
+        with sqlite3.connect(target) as connection:
+            connection.execute(change)
+        connection.close()
+    before = content(tmp_path)
+    with pytest.raises((NotFound, DataLoss, FailedPrecondition)):
+        sqlite_backup.restore(target, path)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("DELETE FROM records WHERE kind = 'container'", "a unique name of container"),
+        ("DELETE FROM records WHERE kind = 'image'", "a reference of image"),
+        ("UPDATE occupants SET count = 7 WHERE kind = 'image'", "counted are 7"),
+        ("UPDATE store SET revision = 0", "later revision"),
+        ("UPDATE outbox SET number = 99", "never given"),
+    ],
+)
+async def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str, says: str) -> None:
+    """Tables that contradict each other are found, each with what is wrong."""
+    path = tmp_path / "metadata.db"
+    await (await filled(path)).close()
+    assert sqlite_check.check(path) == []
+    with sqlite3.connect(path) as connection:
+        connection.execute(damage)
+    connection.close()
+    assert any(says in finding for finding in sqlite_check.check(path))
+
+
+async def test_store_that_was_moved_is_not_opened(tmp_path: Path) -> None:
+    """After its records went elsewhere a store says where, and nobody works on the old copy by mistake."""
+    path = tmp_path / "metadata.db"
+    await (await filled(path)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE store SET moved_to = 'redis://db1:6379/0?prefix=default'")
+    connection.close()
+    with pytest.raises(FailedPrecondition) as refused:
+        SqliteStore(path)
+    assert "redis://db1:6379/0" in refused.value.message
+    assert "HYTHE_METADATA_URL" in refused.value.next_step
+
+
+def maintenance(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the maintenance of a store."""
+    command = [sys.executable, "-m", "hythe_metadata.maintenance", "--store", str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) -> None:
+    """What `hythe metadata` runs answers in JSON, and an error has its code, its cause and what to do."""
+    path = tmp_path / "root" / "metadata.db"
+    path.parent.mkdir()
+    missing = maintenance(path, "check")
+    assert missing.returncode == 1
+    assert json.loads(missing.stderr)["code"] == "NotFound"
+    await (await filled(path)).close()
+    done = maintenance(path, "backup", str(tmp_path / "b"))
+    assert json.loads(done.stdout)["target"] == str(tmp_path / "b")
+    assert json.loads(maintenance(path, "check").stdout) == {"findings": []}
+    assert json.loads(maintenance(path, "upgrade").stdout) == {"from": VERSION, "to": VERSION}
+    assert json.loads(maintenance(path, "restore", str(tmp_path / "b")).stdout)["restored"] == str(path)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from hythe import tracing
 from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
 from hythe.ports.metadata import Origin
 from hythe.wire import intents, records
-from hythe.wire.base import Empty
+from hythe.wire.base import Empty, ModelT
 from hythe_metadata import hosts, namespaces, networks, volumes
 from hythe_metadata.hosts_seen import HostsSeen
 from hythe_metadata.labelled import LabelWish, RemoveWish
@@ -21,8 +19,6 @@ from hythe_metadata.watch import ChangesWish, Watch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-MessageT = TypeVar("MessageT", bound=BaseModel)
 
 
 class NamespaceHandlers:
@@ -196,7 +192,7 @@ class IntentHandlers:
         return Empty()
 
 
-def message(model: type[MessageT], record: DataclassInstance, **more: Any) -> MessageT:
+def message(model: type[ModelT], record: DataclassInstance, **more: Any) -> ModelT:
     """Return the message form of a record, whose fields have the same names."""
     return model.model_validate({**asdict(record), **more})
 

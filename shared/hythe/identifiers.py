@@ -13,6 +13,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 MAX_NAME_LENGTH = 76
+MAX_HOST_BYTES = 253
 
 
 def new_id() -> str:
@@ -40,13 +41,19 @@ def check_namespace(value: str) -> str:
     return _check(value, _NAMESPACE, "namespace")
 
 
-def check_container_name(value: str) -> str:
+def check_container_name(value: str, what: str = "container name") -> str:
     """Return `value` if it is a container name by Docker's rule: ``[A-Za-z0-9][A-Za-z0-9_.-]*``, at most 76 characters.
 
     Raises:
         InvalidArgument: it is empty, too long or breaks the rule.
     """
-    return _check(value, _CONTAINER_NAME, "container name")
+    return _check(value, _CONTAINER_NAME, what)
+
+
+def is_host(value: str) -> bool:
+    """Tell whether `value` can be the name of a host: it can be a directory, and has at most 253 bytes."""
+    fits = 0 < len(value.encode(errors="replace")) <= MAX_HOST_BYTES
+    return fits and "/" not in value and not value.startswith(".") and value.isprintable()
 
 
 def _check(value: str, rule: re.Pattern[str], what: str) -> str:

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,24 @@ from hythe.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
+class Failure:
+    """Why a process must end although nobody asked it to."""
+
+    def __init__(self) -> None:
+        self._reported = asyncio.Event()
+        self._error: HytheError | None = None
+
+    def report(self, error: HytheError) -> None:
+        """Let the process end in good order, with exit code 1 and this error in its log; the first one counts."""
+        self._error = self._error or error
+        self._reported.set()
+
+    async def wait(self) -> HytheError | None:
+        """Return what was reported, once something is."""
+        await self._reported.wait()
+        return self._error
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """What a service gets from its process.
@@ -33,6 +51,7 @@ class Process:
     Attributes:
         directory: ``<root>/<service>``, held by this process alone unless the service keeps nothing.
         instance: random id of this process, new at each start.
+        failure: where the service says that it must end.
     """
 
     settings: Settings
@@ -41,6 +60,7 @@ class Process:
     directory: Path
     instance: str
     pid: int
+    failure: Failure = field(default_factory=Failure)
 
 
 Build = Callable[[Process], AbstractAsyncContextManager[None]]
@@ -57,8 +77,7 @@ def serve(service: str, build: Build, *, owns_directory: bool = True) -> None:
         logs.configure(service, loaded.log_level)
         sys.exit(asyncio.run(_serve(service, build, loaded, owns_directory)))
     except HytheError as error:
-        detail = f": {error.cause}" if error.cause else ""
-        log.error("%s%s", error.message, detail, extra={"next_step": error.next_step})
+        _log_failure(error)
         sys.exit(1)
     except Exception:  # the process: what nobody foresaw still becomes a line of the log
         log.exception("a fault of hythe-%s", service)
@@ -87,10 +106,13 @@ async def _serve(service: str, build: Build, loaded: Settings, owns_directory: b
         async with build(process):
             _write_ready(ready_file, service, process)
             log.info("ready", extra={"metrics_port": metrics.port, "instance": process.instance})
-            said = await _first(bus.wait_closed(), stopping.wait())
+            said = await _first(bus.wait_closed(), process.failure.wait(), stopping.wait())
             if isinstance(said, str):
                 code = 1
                 log.error("the bus closed the connection for good", extra={"cause": said})
+            elif isinstance(said, HytheError):
+                code = 1
+                _log_failure(said)
             log.info("stopping")
             ready_file.unlink(missing_ok=True)
     finally:
@@ -99,6 +121,10 @@ async def _serve(service: str, build: Build, loaded: Settings, owns_directory: b
         if lock is not None:
             lock.release()
     return code
+
+
+def _log_failure(error: HytheError) -> None:
+    log.error("%s", error.whole, extra={"next_step": error.next_step})
 
 
 async def _first(*works: Coroutine[Any, Any, object]) -> object:

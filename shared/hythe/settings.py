@@ -10,7 +10,7 @@ import binascii
 import os
 
 from hythe.errors import FailedPrecondition, InvalidArgument
-from hythe.identifiers import check_namespace
+from hythe.identifiers import check_namespace, is_host
 from hythe.setting_list import ALL, DEFAULT_ROOT
 
 TYPE_CHECKING = False
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Source = Literal["flag", "environment", "file", "default"]
-
-MAX_HOST_BYTES = 253
 
 
 class Settings:
@@ -232,7 +230,7 @@ def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:
 
 def _host(value: str) -> str:
     """Return a name that can be a directory: the stack's cgroup is named by it, and everything in there is killed by `down`."""
-    if "/" in value or value.startswith(".") or not value.isprintable() or len(value.encode()) > MAX_HOST_BYTES:
+    if not is_host(value):
         raise InvalidArgument(f"check setting host: {value!r} is not the name of a host")
     return value
 

@@ -9,7 +9,8 @@ from hythe.identifiers import new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata import leases, namespaces
 from hythe_metadata.adapters.memory_store import MemoryStore
-from hythe_metadata.namespaces import CreateWish, LabelWish
+from hythe_metadata.labelled import LabelWish, RemoveWish
+from hythe_metadata.namespaces import CreateWish
 from hythe_metadata.records import Key, RecordStore, Transaction
 
 SNAPSHOTTER = namespaces.DEFAULT_SNAPSHOTTER
@@ -112,10 +113,10 @@ async def test_change_that_is_repeated_answers_as_before(record_store: RecordSto
     changed = await record_store.change(namespaces.label(origin, wish))
     assert await record_store.change(namespaces.label(origin, wish)) == changed
     origin = asks()
-    await record_store.change(namespaces.remove(origin, "team-a"))
-    await record_store.change(namespaces.remove(origin, "team-a"))
+    await record_store.change(namespaces.remove(origin, RemoveWish("team-a")))
+    await record_store.change(namespaces.remove(origin, RemoveWish("team-a")))
     with pytest.raises(NotFound):
-        await record_store.change(namespaces.remove(asks(), "team-a"))
+        await record_store.change(namespaces.remove(asks(), RemoveWish("team-a")))
 
 
 async def test_namespace_with_something_in_it_is_not_removed(record_store: RecordStore) -> None:
@@ -129,7 +130,7 @@ async def test_namespace_with_something_in_it_is_not_removed(record_store: Recor
 
     await record_store.change(fill)
     with pytest.raises(FailedPrecondition) as caught:
-        await record_store.change(namespaces.remove(asks(), "team-a"))
+        await record_store.change(namespaces.remove(asks(), RemoveWish("team-a")))
     assert caught.value.cause == "it has 1 container, 3 images"
     found = await record_store.read(namespaces.get("team-a"))
     assert found.records == {"image": 3, "container": 1}
@@ -151,7 +152,7 @@ async def test_life_of_a_namespace_is_told_with_containerds_fields(record_store:
     origin = asks("default")
     await record_store.change(namespaces.create(origin, CreateWish("team-a", {"a": "1"})))
     await record_store.change(namespaces.label(asks(), LabelWish("team-a", {"b": "2"})))
-    await record_store.change(namespaces.remove(asks(), "team-a"))
+    await record_store.change(namespaces.remove(asks(), RemoveWish("team-a")))
     told = await record_store.outgoing(0, 100)
     assert [(event.topic, event.past, event.number, dict(event.attributes)) for event in told] == [
         ("/namespaces/create", "created", 1, {"name": "team-a", "labels.a": "1"}),

@@ -18,7 +18,7 @@ from hythe.ports.metadata import Origin
 from hythe_metadata import leases, namespaces
 from hythe_metadata.generations import generation
 from hythe_metadata.lease_records import KIND as LEASE
-from hythe_metadata.lease_records import Resource, key_of
+from hythe_metadata.lease_records import LeaseRecord, Resource, key_of
 from hythe_metadata.lease_records import read as read_lease
 from hythe_metadata.records import NO_NAMESPACE, Key, Read, Stored, Transaction, View, Work
 from hythe_metadata.references import edges_of_labels
@@ -75,8 +75,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far the store is: its revision, and the generation of the last collection."""
+    """The lease as it is now, and how far the store is: its revision, and the generation of the last collection."""
 
+    lease: LeaseRecord
     revision: int
     generation: int
 
@@ -96,13 +97,13 @@ def refer(origin: Origin, lease_id: str, duration_s: float, references: Sequence
 
     def work(transaction: Transaction) -> Reached:
         resources = [Resource("content", reference.digest) for reference in references]
-        leases.hold(transaction, origin, lease_id, duration_s, resources)
+        lease = leases.hold(transaction, origin, lease_id, duration_s, resources)
         for reference in references:
             before = _hint(transaction, origin.namespace, reference.digest)
             labels = {**(before.referred if before else _NO_LABELS), **reference.labels}
             hint = before or ContentHint(origin.namespace, reference.digest)
             _put(transaction, before, replace(hint, referred=labels))
-        return Reached(transaction.moment.revision, generation(transaction))
+        return Reached(lease, transaction.moment.revision, generation(transaction))
 
     return work
 

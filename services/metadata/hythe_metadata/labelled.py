@@ -4,20 +4,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from hythe.errors import Conflict, InvalidArgument
+from hythe.errors import Conflict, InvalidArgument, NotFound
 from hythe.filters import Field, parse_filters
-from hythe.ports.metadata import Page
-from hythe_metadata.changes import PAGE_BYTES
-from hythe_metadata.records import Read, Stored, View
+from hythe.labels import check_labels, merged
+from hythe.ports.metadata import Origin, Page
+from hythe_metadata.changes import PAGE_BYTES, body_hash
+from hythe_metadata.records import Key, Read, Stored, Transaction, View, Work
+from hythe_metadata.repeats import once
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 RecordT = TypeVar("RecordT", bound="DataclassInstance")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelWish:
+    """Labels to be set, or taken away where the value is empty; with `if_revision` only if nobody was faster."""
+
+    name: str
+    labels: Mapping[str, str]
+    if_revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveWish:
+    """A record to be removed; with `if_revision` only if nobody changed it since."""
+
+    name: str
+    if_revision: int | None = None
+
+
+class Labelled(Protocol):
+    """A record that has labels."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def revision(self) -> int:
+        """Revision of the store at its last change."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+
+
+LabelledT = TypeVar("LabelledT", bound=Labelled)
 
 OUTSIDE = frozenset({"namespace", "name", "id", "digest", "revision"})
 """Fields of a record that its key and its revision say, so that its body doesn't."""
@@ -36,6 +72,13 @@ def record_of(model: type[RecordT], body: str, **outside: Any) -> RecordT:
     return model(**{**values, **outside})
 
 
+def kept(model: type[RecordT], stored: Stored) -> RecordT:
+    """Return the record that is stored, of which its key and revision say a part."""
+    outside = {"namespace": stored.key.namespace, "name": stored.key.name, "revision": stored.revision}
+    known = {field.name for field in fields(model)}
+    return record_of(model, stored.body, **{key: value for key, value in outside.items() if key in known})
+
+
 def answer_of(record: DataclassInstance) -> str:
     """Return `record` as text to be kept as the answer to a request (`hythe_metadata.repeats.once`)."""
     return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
@@ -44,6 +87,83 @@ def answer_of(record: DataclassInstance) -> str:
 def nothing(_: object) -> str:
     """As `answer_of`, for requests that are answered by nothing."""
     return ""
+
+
+def relabelled(transaction: Transaction, key: Key, present: LabelledT, wish: LabelWish) -> LabelledT:
+    """Return `present` after a change of its labels, at the revision of this transaction; itself where nothing changes.
+
+    Raises:
+        Conflict: it isn't at the revision that `wish` expects.
+    """
+    check_revision(f"label {key.kind} {key.name}", wish.if_revision, present.revision)
+    labels = merged(present.labels, wish.labels)
+    if labels == present.labels:
+        return present
+    moment = transaction.moment
+    changed: LabelledT = replace(present, labels=labels, revision=moment.revision, updated_at=moment.time)
+    return changed
+
+
+def found(view: View, key: Key, model: type[RecordT], command: str = "") -> RecordT:
+    """Return a record that must be there.
+
+    Raises:
+        NotFound: it isn't; `command` lists those that are.
+    """
+    stored = view.get(key)
+    if stored is None:
+        raise NotFound(
+            f"find {key.kind} {key.name}: there is none of that name",
+            next_step=f"`{command}` lists them" if command else "",
+            details={"kind": key.kind},
+        )
+    return kept(model, stored)
+
+
+def label(origin: Origin, key: Key, wish: LabelWish, model: type[LabelledT], command: str = "") -> Work[LabelledT]:
+    """Change labels of a record that is a `model`, once per request id.
+
+    Raises:
+        InvalidArgument: a label breaks its rule.
+        NotFound: (of the work) there is no such record.
+        Conflict: (of the work) it isn't at the revision that `wish` expects.
+    """
+    check_labels(wish.labels)
+
+    def work(transaction: Transaction) -> LabelledT:
+        present: LabelledT = found(transaction, key, model, command)
+        changed = relabelled(transaction, key, present, wish)
+        if changed is not present:
+            transaction.put(key, body_of(changed))
+        return changed
+
+    hashed = body_hash(origin.namespace, wish)
+    return once(origin, f"{key.kind}.label", hashed, answer_of, lambda text: record_of(model, text), work)
+
+
+def remove(
+    origin: Origin,
+    key: Key,
+    wish: RemoveWish,
+    model: type[LabelledT],
+    command: str = "",
+    check: Callable[[], None] = lambda: None,
+) -> Work[None]:
+    """Delete a record that is a `model`, once per request id, if `check`, which may raise, has nothing against it.
+
+    Raises:
+        NotFound: (of the work) there is no such record.
+        Conflict: (of the work) it isn't at the revision that `wish` expects.
+    """
+
+    def work(transaction: Transaction) -> None:
+        present: LabelledT = found(transaction, key, model, command)
+        check_revision(f"remove {key.kind} {key.name}", wish.if_revision, present.revision)
+        check()
+        transaction.delete(key)
+
+    hashed = body_hash(origin.namespace, wish)
+    return once(origin, f"{key.kind}.remove", hashed, nothing, lambda _: None, work)
 
 
 def check_revision(step: str, wanted: int | None, present: int) -> None:

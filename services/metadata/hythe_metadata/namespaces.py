@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hythe.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from hythe.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from hythe.filters import Field, fields_of
 from hythe.identifiers import check_namespace
 from hythe.labels import check_labels, merged
 from hythe.ports.metadata import Origin, Page
 from hythe_metadata.changes import Happening, Past, body_hash
-from hythe_metadata.labelled import answer_of, body_of, check_revision, counted, nothing, pages, record_of
+from hythe_metadata.labelled import (
+    LabelWish,
+    RemoveWish,
+    answer_of,
+    body_of,
+    check_revision,
+    counted,
+    found,
+    kept,
+    nothing,
+    pages,
+    record_of,
+    relabelled,
+)
 from hythe_metadata.records import NO_NAMESPACE, Key, Read, Stored, Transaction, View, Work
 from hythe_metadata.repeats import once
 
@@ -39,20 +52,6 @@ class CreateWish:
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelWish:
-    """Labels to be set, or taken away where the value is empty; with `if_revision` only if nobody was faster."""
-
-    name: str
-    labels: Mapping[str, str]
-    if_revision: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _RemoveWish:
-    name: str
 
 
 def create(origin: Origin, wish: CreateWish) -> Work[NamespaceRecord]:
@@ -91,7 +90,7 @@ def get(name: str) -> Read[NamespaceRecord]:
         NotFound: (of the question) there is none.
     """
     key = _key(name)
-    return lambda view: _read(view, _found(view, key))
+    return lambda view: _found(view, key)
 
 
 def list_all(after: str, limit: int, filters: Sequence[str] = ()) -> Read[Page[NamespaceRecord]]:
@@ -111,43 +110,41 @@ def label(origin: Origin, wish: LabelWish) -> Work[NamespaceRecord]:
     key = _key(wish.name)
 
     def work(transaction: Transaction) -> NamespaceRecord:
-        present = _read(transaction, _found(transaction, key))
-        check_revision(f"label namespace {wish.name}", wish.if_revision, present.revision)
-        labels = merged(present.labels, wish.labels)
-        if labels == present.labels:
-            return present
-        moment = transaction.moment
-        record = replace(present, labels=labels, revision=moment.revision, updated_at=moment.time)
-        transaction.put(key, body_of(record, "records"))
-        _tell(transaction, origin, record, "updated")
+        present = _found(transaction, key)
+        record = relabelled(transaction, key, present, wish)
+        if record is not present:
+            transaction.put(key, body_of(record, "records"))
+            _tell(transaction, origin, record, "updated")
         return record
 
     return once(origin, "namespace.label", body_hash("", wish), answer_of, _from_answer, work)
 
 
-def remove(origin: Origin, name: str) -> Work[None]:
+def remove(origin: Origin, wish: RemoveWish) -> Work[None]:
     """Remove a namespace that has nothing in it, once per request id.
 
     Raises:
         InvalidArgument: it can't be the name of one.
         NotFound: (of the work) there is none.
+        Conflict: (of the work) it isn't at `if_revision` any more.
         FailedPrecondition: (of the work) there is something in it, which is counted.
     """
-    key = _key(name)
+    key = _key(wish.name)
 
     def work(transaction: Transaction) -> None:
-        present = _read(transaction, _found(transaction, key))
+        present = _found(transaction, key)
+        check_revision(f"remove namespace {wish.name}", wish.if_revision, present.revision)
         if present.records:
             raise FailedPrecondition(
-                f"remove namespace {name}: it is not empty",
+                f"remove namespace {wish.name}: it is not empty",
                 cause=f"it has {counted(present.records)}",
-                next_step=f"remove what `hythe -n {name} ps --all`, `images` and `lease ls` show, then `hythe gc`",
+                next_step=f"remove what `hythe -n {wish.name} ps --all`, `images` and `lease ls` show, then `hythe gc`",
                 details={kind: str(count) for kind, count in present.records.items()},
             )
         transaction.delete(key)
         _tell(transaction, origin, replace(present, labels={}), "deleted")
 
-    return once(origin, "namespace.remove", body_hash("", _RemoveWish(name)), nothing, lambda _: None, work)
+    return once(origin, "namespace.remove", body_hash("", wish), nothing, lambda _: None, work)
 
 
 def _key(name: str) -> Key:
@@ -186,22 +183,16 @@ def _tell(transaction: Transaction, origin: Origin, record: NamespaceRecord, pas
     transaction.emit(replace(origin, namespace=record.name), Happening(KIND, record.name, past, topic, attributes))
 
 
-def _found(view: View, key: Key) -> Stored:
-    stored = view.get(key)
-    if stored is None:
-        raise NotFound(
-            f"find namespace {key.name}: there is none of that name",
-            next_step="`hythe namespace ls` lists them",
-            details={"kind": KIND},
-        )
-    return stored
-
-
 def _read(view: View, stored: Stored) -> NamespaceRecord:
-    name = stored.key.name
-    return record_of(
-        NamespaceRecord, stored.body, name=name, revision=stored.revision, records=dict(view.occupants(name))
-    )
+    return _counted(view, kept(NamespaceRecord, stored))
+
+
+def _found(view: View, key: Key) -> NamespaceRecord:
+    return _counted(view, found(view, key, NamespaceRecord, "hythe namespace ls"))
+
+
+def _counted(view: View, record: NamespaceRecord) -> NamespaceRecord:
+    return replace(record, records=dict(view.occupants(record.name)))
 
 
 def _from_answer(text: str) -> NamespaceRecord:

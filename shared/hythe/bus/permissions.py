@@ -90,6 +90,7 @@ def _service_lists(role: str, key_name: str, host: str) -> tuple[list[str], list
             subjects.statuses_from_host(host),
             subjects.io_of_host(host),
             subjects.host_rpc_of_service(host, "bundle"),
+            subjects.rpc(subjects.NO_NAMESPACE, key_name, "metadata", "host", "register"),
         ],
         [subjects.host_rpc_of_service(host, "agent"), subjects.io_of_host(host)],
     )

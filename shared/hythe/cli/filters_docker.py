@@ -181,6 +181,13 @@ def _one_of(inside: str, pattern: str) -> str:
     return f"(?!/)[{'^' if negated else ''}{letters}]"
 
 
+def span_s(text: str) -> float | None:
+    """Return a length of time such as ``10m``, ``1h30m`` or ``7d`` in seconds; None if it is none."""
+    if not _SPAN.fullmatch(text):
+        return None
+    return sum(float(count) * _UNITS_S[unit] for count, unit in _SPAN_PART.findall(text))
+
+
 def moment_s(text: str, now_s: float) -> float:
     """Return the time that ``until`` names, in seconds since 1970.
 
@@ -190,8 +197,9 @@ def moment_s(text: str, now_s: float) -> float:
     Raises:
         InvalidArgument: it is none of these.
     """
-    if _SPAN.fullmatch(text):
-        return now_s - sum(float(count) * _UNITS_S[unit] for count, unit in _SPAN_PART.findall(text))
+    back_s = span_s(text)
+    if back_s is not None:
+        return now_s - back_s
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
     for candidate in (text, f"{text}Z", f"{text}T00:00:00Z"):

@@ -39,7 +39,10 @@ class LeaseCreate(Request):
 
 
 class LeaseRecord(Reply):
-    """A lease. Times are RFC 3339 UTC. `expired`: it keeps nothing any more and goes with the next collection."""
+    """A lease. Times are RFC 3339 UTC. `expired`: it keeps nothing any more and goes with the next collection.
+
+    `left_s`: seconds that are left to it, None where it doesn't end.
+    """
 
     namespace: str
     id: str
@@ -49,6 +52,7 @@ class LeaseRecord(Reply):
     revision: int
     created_at: str
     updated_at: str
+    left_s: float | None = None
     expired: bool = False
 
 
@@ -59,7 +63,10 @@ class LeaseGet(Request):
 
 
 class LeaseList(Request):
-    """``lease.list``: leases that match one of `filters` (containerd's language), by id, pages of `limit`."""
+    """``lease.list``: leases that match one of `filters` (containerd's language), by id, pages of `limit`.
+
+    Empty namespace token lists all namespaces.
+    """
 
     after: str = ""
     limit: Annotated[int, Field(gt=0, le=500)] = 200
@@ -74,7 +81,10 @@ class LeasePage(Reply):
 
 
 class LeaseAdd(Request):
-    """``lease.add``: let a lease keep more. Repeating it changes nothing. Result: `LeaseRecord`."""
+    """``lease.add``: let a lease keep more. Repeating it changes nothing. Result: `LeaseRecord`.
+
+    NotFound if it is gone, or has expired.
+    """
 
     id: LeaseId
     resources: Annotated[list[LeaseResource], Field(min_length=1, max_length=4096)]
@@ -88,7 +98,7 @@ class LeaseDrop(Request):
 
 
 class LeaseRenew(Request):
-    """``lease.renew``: its duration starts anew. NotFound if it is gone. Result: `Empty`."""
+    """``lease.renew``: its duration starts anew. NotFound if it is gone, or has expired. Result: `Empty`."""
 
     id: LeaseId
 

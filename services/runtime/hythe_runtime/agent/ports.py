@@ -30,6 +30,18 @@ class BundleService(Protocol):
         """
 
 
+class Registry(Protocol):
+    """Where the agents of all hosts are registered."""
+
+    async def register(self) -> None:
+        """Register this agent as the one of its host.
+
+        Raises:
+            AlreadyExists: another agent is, and still beats.
+            HytheError: it could not be asked.
+        """
+
+
 class Monitor(Protocol):
     """conmon of one run: it makes the container, holds its streams, and learns how it ended."""
 

@@ -22,6 +22,7 @@ from hythe_runtime.agent.adapters.files import AgentFiles
 from hythe_runtime.agent.adapters.inotify import Watches
 from hythe_runtime.agent.adapters.mounts import KernelMounts
 from hythe_runtime.agent.adapters.publishing import BusEventStore, BusIoTransport, BusOutlet
+from hythe_runtime.agent.adapters.registry import BusRegistry, ensure_root_id
 from hythe_runtime.agent.adapters.runc import Runc
 from hythe_runtime.agent.adoption import Adoption
 from hythe_runtime.agent.book import Book
@@ -34,6 +35,7 @@ from hythe_runtime.agent.handlers import Handlers, IoHandlers
 from hythe_runtime.agent.outbox import Outbox
 from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.places import Places, cgroup_of_host
+from hythe_runtime.agent.registering import Registering
 from hythe_runtime.agent.status import Board
 from hythe_runtime.agent.stdin import Inputs
 from hythe_runtime.agent.supervisor import Supervisor
@@ -56,6 +58,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         settings.root / "bundle" / "bundles",
         cgroup_of_host(settings.cgroup_parent, host),
     )
+    root_id = await asyncio.to_thread(ensure_root_id, process.directory)
     book = Book(places.journal)
     await book.open()
     async with AsyncExitStack() as stack:
@@ -84,11 +87,12 @@ async def build(process: Process) -> AsyncIterator[None]:
         adoption = Adoption(book, places, monitors, runtime, mounts, files, executor, cleaner, supervisor)
         stack.push_async_callback(supervisor.close)
         await adoption.run()
-        for work in (outlet.run, lambda: outlet.beat(board)):
+        registering = Registering(BusRegistry(bus, host, instance, root_id), process.failure.report)
+        for work in (outlet.run, lambda: outlet.beat(board), registering.run):
             stack.push_async_callback(_cancel, asyncio.create_task(_for_ever(work)))
         outbox.start()
         stack.push_async_callback(outbox.stop)
-        for back in (outbox.bus_is_back, outputs.bus_is_back, inputs.bus_is_back):
+        for back in (outbox.bus_is_back, outputs.bus_is_back, inputs.bus_is_back, registering.bus_is_back):
             bus.on_reconnect(back)
         io = IoHandlers(outputs, inputs)
         for stream, callback in (("credit", io.credit), ("stdin", io.stdin)):

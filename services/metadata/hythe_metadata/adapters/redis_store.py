@@ -13,13 +13,13 @@ from hythe.identifiers import new_id
 from hythe.ports.events import OutgoingEvent
 from hythe_metadata.adapters import redis_keys as keys
 from hythe_metadata.adapters.redis_committer import Committer
-from hythe_metadata.adapters.redis_errors import moved
 from hythe_metadata.adapters.redis_link import Link
 from hythe_metadata.adapters.redis_server import check_server
 from hythe_metadata.adapters.redis_view import RedisView
 from hythe_metadata.adapters.redis_watcher import SENDER_TURN_MS, Watcher
 from hythe_metadata.adapters.redis_writer import UPKEEP_S, Observe, Writer
 from hythe_metadata.adapters.store_url import RedisPlace
+from hythe_metadata.dump import moved
 from hythe_metadata.records import Read, Work
 
 READERS = 4

@@ -185,7 +185,7 @@ class Batch:
         events = [
             text
             for origin, happening, moment in self._events
-            for text in (keys.object_text(origin, happening), keys.event_text(origin, happening, moment))
+            for text in (keys.object_text(origin, happening), keys.event_text(origin, happening, moment.time))
         ]
         arguments: list[str | int] = [len(log) // 2, *log, len(puts) // 7, *puts, len(deletes) // 2, *deletes]
         arguments += [len(dropped), *dropped, len(taken) // 2, *taken, len(events) // 2, *events]

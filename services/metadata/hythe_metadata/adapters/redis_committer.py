@@ -21,7 +21,7 @@ from hythe_metadata.records import INTERNAL_KINDS
 FIND_OUT_S = 2.0
 """How long is asked what became of a batch whose answer was lost."""
 MAX_ATTEMPTS = 50
-TURN_MS = 200
+TURN_MS = 50
 """How long the others leave a process alone that has taken its turn; advisory, nothing rests on it."""
 TURN_WAIT_S = 0.1
 CONTENDED_S = 1.0
@@ -115,6 +115,7 @@ class Committer:
 
     def _begin(self) -> None:
         """Know which state of the store the works are carried out on."""
+        self._link.renew(_STEP)
         contended = time.monotonic() < self._contended_until
         if contended:
             self._take_turn()
@@ -125,8 +126,9 @@ class Committer:
     def _take_turn(self) -> None:
         until = time.monotonic() + TURN_WAIT_S
         while time.monotonic() < until:
-            taken = self._link.question(_STEP, ("SET", self._turn, self._process, "NX", "PX", TURN_MS))[0]
-            if taken is not None:
+            take = ("SET", self._turn, self._process, "NX", "GET", "PX", TURN_MS)
+            holder = self._link.question(_STEP, take)[0]
+            if holder is None or holder.decode() == self._process:
                 return
             time.sleep(0.001)
 

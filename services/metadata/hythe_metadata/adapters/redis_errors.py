@@ -5,6 +5,7 @@ from __future__ import annotations
 from redis import exceptions
 
 from hythe.errors import DataLoss, FailedPrecondition, HytheError, Internal, ResourceExhausted, Unavailable
+from hythe_metadata.dump import moved
 
 _OURS = "HYTHE"
 """Begins the errors of our own functions."""
@@ -95,13 +96,3 @@ def _ours(word: str, rest: str, step: str, place: object) -> HytheError:
                 next_step="nothing was overwritten: put a copy of redis-server's data back, or choose another prefix",
             )
     return Internal(f"{step} {place}: {word}", cause=rest)
-
-
-def moved(message: str, to: str) -> FailedPrecondition:
-    """Return the error for a store whose records were moved elsewhere."""
-    return FailedPrecondition(
-        f"{message}: it was moved to {to}",
-        next_step=f"set HYTHE_METADATA_URL to {to}; to use this one again as it was left: "
-        "`python -m hythe_metadata.maintenance unmove URL`",
-        details={"moved_to": to},
-    )

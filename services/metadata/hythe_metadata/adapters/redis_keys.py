@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hythe.errors import InvalidArgument
 from hythe.ports.events import OutgoingEvent
 from hythe.ports.metadata import Origin
-from hythe_metadata.changes import Happening, Moment
+from hythe_metadata.changes import Happening
 from hythe_metadata.overlay import IndexKey
 from hythe_metadata.records import INTERNAL_KINDS, Change, Edge, Key, Stored
 
@@ -138,10 +138,10 @@ def object_text(origin: Origin, happening: Happening) -> str:
     return joined(origin.namespace, happening.noun, happening.object_id)
 
 
-def event_text(origin: Origin, happening: Happening, moment: Moment) -> str:
+def event_text(origin: Origin, happening: Happening | OutgoingEvent, time: str) -> str:
     """Return an event, but for its number and its sequence, as text."""
     parts = (
-        *(origin.namespace, happening.noun, happening.object_id, happening.past, happening.topic, moment.time),
+        *(origin.namespace, happening.noun, happening.object_id, happening.past, happening.topic, time),
         *(origin.caller, origin.request_id, origin.trace_id, dict(happening.attributes)),
     )
     return json.dumps(parts, separators=(",", ":"))

@@ -125,6 +125,19 @@ class Link:
                 self.close()
                 raise
 
+    def renew(self, step: str) -> None:
+        """Have a connection that wasn't broken while nobody used it: what is sent over a dead one is in doubt for nothing.
+
+        Raises:
+            HytheError: as `connect` says.
+        """
+        try:
+            if self._connected and self._connection.can_read(0):
+                self.close()
+        except (exceptions.RedisError, OSError):
+            self.close()
+        self.connect(step)
+
     def close(self) -> None:
         """Give the connection back; the next question makes another."""
         self._connected = False

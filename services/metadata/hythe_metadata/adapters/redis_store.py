@@ -13,13 +13,13 @@ from hythe.identifiers import new_id
 from hythe.ports.events import OutgoingEvent
 from hythe_metadata.adapters import redis_keys as keys
 from hythe_metadata.adapters.redis_committer import Committer
-from hythe_metadata.adapters.redis_errors import moved
 from hythe_metadata.adapters.redis_link import Link
 from hythe_metadata.adapters.redis_server import check_server
 from hythe_metadata.adapters.redis_view import RedisView
 from hythe_metadata.adapters.redis_watcher import SENDER_TURN_MS, Watcher
-from hythe_metadata.adapters.redis_writer import Observe, Writer
+from hythe_metadata.adapters.redis_writer import UPKEEP_S, Observe, Writer
 from hythe_metadata.adapters.store_url import RedisPlace
+from hythe_metadata.dump import moved
 from hythe_metadata.records import Read, Work
 
 READERS = 4
@@ -43,6 +43,7 @@ class RedisStore:
         *,
         allow_relaxed: bool = False,
         kept_changes: int = KEPT_CHANGES,
+        upkeep_s: float = UPKEEP_S,
     ) -> None:
         """Open the store at `place`, making it if there is none; blocks until it is checked.
 
@@ -50,6 +51,7 @@ class RedisStore:
             observe: told of each batch how many changes it had and how many seconds it took, in another thread.
             allow_relaxed: ``appendfsync everysec`` is enough: what was acknowledged in the last second may be lost.
             kept_changes: how many revisions the log of changes goes back.
+            upkeep_s: how often records are forgotten whose time has come.
 
         Raises:
             FailedPrecondition: Redis isn't set up for it, something else is under the prefix, a newer version made the
@@ -73,7 +75,7 @@ class RedisStore:
         self._links = threading.local()
         self._every_link: list[Link] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="metadata-reader")
-        self._writer = Writer(self._committer, self._call_back, observe)
+        self._writer = Writer(self._committer, self._call_back, observe, upkeep_s)
         self._watcher = Watcher(place, self._process, self._call_back)
 
     @property

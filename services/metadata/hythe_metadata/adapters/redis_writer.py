@@ -57,8 +57,11 @@ class _End:
 class Writer:
     """Carries out changes one after another, in its own thread; all of a batch are answered when it is durable."""
 
-    def __init__(self, committer: Committer, changed: Callable[[], None], observe: Observe) -> None:
+    def __init__(
+        self, committer: Committer, changed: Callable[[], None], observe: Observe, upkeep_s: float = UPKEEP_S
+    ) -> None:
         """Take over `committer`; `changed` is called in the thread after each batch that changed something."""
+        self._upkeep_s = upkeep_s
         self._committer = committer
         self._changed = changed
         self._observe = observe
@@ -176,7 +179,7 @@ class Writer:
         try:
             self._committer.forget_sent()
             if time.monotonic() >= self._upkeep_at:
-                self._upkeep_at = time.monotonic() + UPKEEP_S
+                self._upkeep_at = time.monotonic() + self._upkeep_s
                 self._committer.forget_due()
             self._told = False
         except HytheError as error:

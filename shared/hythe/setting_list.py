@@ -98,7 +98,6 @@ ALL: tuple[Setting, ...] = (
         "HYTHE_SNAPSHOTTER",
         "overlayfs",
         "how layers make a file system: overlayfs, or native (copies; works everywhere); a root that has snapshots keeps its own",
-        only="bundle",
     ),
     Setting(
         "sync_layers",

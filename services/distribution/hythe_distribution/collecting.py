@@ -5,6 +5,7 @@ Nothing is locked between the steps of a collection: from ``begin`` on it is not
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -13,10 +14,11 @@ from dataclasses import dataclass, field
 from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, NotFound
+from hythe.gc_trust import StoreMark
 from hythe_distribution.leftovers import HELD, Leftovers, Named
 from hythe_distribution.namespace_store import Library
 from hythe_distribution.records import BlobChange, Records
-from hythe_distribution.trusting import Mark, Trustee
+from hythe_distribution.trusting import Trustee
 from hythe_distribution.watch import Watch
 
 NOT_HERE = "not here"
@@ -29,8 +31,14 @@ PAGE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Whether sweeps of a store are carried out; `reason` says why not. `shared`: id of a store shared with other hosts."""
+    """Whether sweeps of a store are carried out; `reason` says why not.
 
+    Attributes:
+        instance: what its sweeps have to name: each life of the process has another for each metadata store.
+        shared: id of a content store that other hosts share.
+    """
+
+    instance: str
     trusted: bool
     reason: str
     shared: str
@@ -67,19 +75,20 @@ class Collector:
         self._leftovers = leftovers
         self._instance = instance
         self._lock = threading.RLock()
-        self._begun: tuple[Mark, Begun] | None = None
+        self._begun: tuple[int, Begun] | None = None
 
-    def begin(self, mark: Mark) -> Begun:
+    def begin(self, mark: StoreMark) -> Begun:
         """Begin a collection: what is used from now on stays, and one that was begun before is over, also in mid-sweep."""
         with self._lock:
             self._begun = None
             reason = self._trustee.hear(mark)
-            begun = Begun(not reason, reason, self._trustee.shared())
-            self._watch.begin()
-            self._begun = (mark, begun)
+            instance = hashlib.sha256(f"{self._instance} {mark.store_id}".encode()).hexdigest()[:32]
+            begun = Begun(instance, not reason, reason, self._trustee.shared())
+            self._watch.begin(mark.generation)
+            self._begun = (mark.generation, begun)
             return begun
 
-    def trust(self, mark: Mark) -> None:
+    def trust(self, mark: StoreMark) -> None:
         """Let sweeps of a store be carried out from its next collection on."""
         with self._lock:
             self._trustee.confirm(mark)
@@ -163,7 +172,7 @@ class Collector:
 
     def _check(self, generation: int, instance: str) -> Begun:
         with self._lock:
-            if self._begun is None or instance != self._instance or self._begun[0].generation != generation:
+            if self._begun is None or (generation, instance) != (self._begun[0], self._begun[1].instance):
                 raise FailedPrecondition(
                     f"sweep of collection {generation}: it hasn't begun in this life of the distribution service",
                     cause="the service was started anew, or another collection has begun",

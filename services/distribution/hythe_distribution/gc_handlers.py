@@ -5,13 +5,13 @@ from __future__ import annotations
 from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
 from hythe.digest import parse_digest
+from hythe.gc_trust import StoreMark
 from hythe.identifiers import check_namespace
 from hythe.wire import gc as wire
 from hythe.wire.base import Empty
 from hythe_distribution.collecting import Collector, Swept
 from hythe_distribution.leftovers import Named
 from hythe_distribution.records import BlobChange
-from hythe_distribution.trusting import Mark
 from hythe_distribution.workers import Workers
 
 LABEL_PREFIX = "containerd.io/gc."
@@ -20,11 +20,10 @@ LABEL_PREFIX = "containerd.io/gc."
 class GcHandlers:
     """The endpoints of garbage collection."""
 
-    def __init__(self, collector: Collector, workers: Workers, instance: str) -> None:
+    def __init__(self, collector: Collector, workers: Workers) -> None:
         """Answer in threads of `workers`."""
         self._collector = collector
         self._workers = workers
-        self._instance = instance
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -37,7 +36,7 @@ class GcHandlers:
     async def begin(self, context: Context, request: wire.GcBegin) -> wire.GcBegun:
         """Answer ``gc.begin``."""
         begun = await self._workers.run(None, self._collector.begin, _mark(request))
-        return wire.GcBegun(instance=self._instance, trusted=begun.trusted, reason=begun.reason, shared=begun.shared)
+        return wire.GcBegun(instance=begun.instance, trusted=begun.trusted, reason=begun.reason, shared=begun.shared)
 
     async def list(self, context: Context, request: wire.GcContentList) -> wire.GcContentPage:
         """Answer ``gc.list``."""
@@ -76,8 +75,8 @@ class GcHandlers:
         return Empty()
 
 
-def _mark(request: wire.GcBegin | wire.GcTrust) -> Mark:
-    return Mark(request.store_id, request.era, request.revision, request.generation)
+def _mark(request: wire.GcBegin | wire.GcTrust) -> StoreMark:
+    return StoreMark(request.store_id, request.era, request.revision, request.generation)
 
 
 def _record(change: BlobChange) -> wire.GcContent:

@@ -128,7 +128,7 @@ class Leftovers:
         cleared = Cleared([], {})
         found = self._records.unseen([blob.digest for blob in self._content.walk()])
         now_ms = self._clock_ms()
-        for digest, unseen in self._watch.unseen(found, generation).items():
+        for digest, unseen in self._watch.unseen(found).items():
             if not has_gone_unseen(unseen, generation, now_ms, shared=shared):
                 continue
             with self._watch.taking((digest,)) as kept:

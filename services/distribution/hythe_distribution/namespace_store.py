@@ -14,10 +14,12 @@ from hythe.filters import fields_of, parse_filters
 from hythe.identifiers import check_namespace
 from hythe.ports.content import BlobInfo, Content, IngestStatus
 from hythe.ports.namespace_content import LabelledBlob, NamespaceIngest
+from hythe_distribution.documents import read_document
 from hythe_distribution.labels import check_labels
 from hythe_distribution.namespace_ingest import FreshIngest, SharedIngest
 from hythe_distribution.records import Publication, Records
 from hythe_distribution.retention import Retention, already_exists
+from hythe_distribution.snapshot_labels import with_snapshots
 from hythe_distribution.watch import Watch
 from hythe_distribution.watched import WatchedContent, WatchedRecords
 
@@ -31,9 +33,10 @@ class Library:
         retention: decides when bytes go; it looks past `watch`, and so may be asked while something is being taken out.
     """
 
-    def __init__(self, content: Content, records: Records, watch: Watch | None = None) -> None:
-        """Note in `watch` what is looked for and published."""
+    def __init__(self, content: Content, records: Records, watch: Watch | None = None, snapshotter: str = "") -> None:
+        """Note in `watch` what is looked for and published; `snapshotter` makes the snapshots of published images."""
         self._watch = watch or Watch()
+        self._snapshotter = snapshotter
         self._content = WatchedContent(content, self._watch)
         self._records = WatchedRecords(records, self._watch)
         self.retention = Retention(content, records)
@@ -59,6 +62,8 @@ class Library:
     def publish(self, namespace: str, blobs: Iterable[Publication]) -> None:
         """Make blobs whose bytes are there visible in a namespace; durable when this returns, and safe to repeat.
 
+        The configs of images get the label that keeps the snapshots of their layers.
+
         Raises:
             NotFound: the bytes of one are not there, or not any more (details ``kind=blob``).
             InvalidArgument: that is no name of a namespace, or a label breaks its rule; nothing was published.
@@ -66,7 +71,8 @@ class Library:
         """
         wanted = tuple(blobs)
         self._watch.touch(blob.digest for blob in wanted)
-        self.retention.publish(check_namespace(namespace), wanted)
+        labelled = with_snapshots(wanted, lambda digest: read_document(self._content, digest), self._snapshotter)
+        self.retention.publish(check_namespace(namespace), labelled)
 
     def has_writer(self, namespace: str, reference: str) -> bool:
         """Tell whether somebody in this process holds an ingest of a namespace."""

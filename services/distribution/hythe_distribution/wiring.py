@@ -14,6 +14,7 @@ from hythe_distribution.adapters.content_url import open_content
 from hythe_distribution.adapters.docker_config import DockerConfig
 from hythe_distribution.adapters.http.blobs import BlobRoutes
 from hythe_distribution.adapters.http.server import HttpServer
+from hythe_distribution.adapters.kept_service import KeptService
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.adapters.verifier_programs import VerifierPrograms
@@ -36,7 +37,6 @@ from hythe_distribution.figures import PrometheusFigures
 from hythe_distribution.gc_handlers import GcHandlers
 from hythe_distribution.handlers import Handlers
 from hythe_distribution.ingest_sessions import IngestSessions
-from hythe_distribution.kept_service import KeptService
 from hythe_distribution.ledger import Ledger
 from hythe_distribution.leftovers import Leftovers
 from hythe_distribution.login import Logins
@@ -97,7 +97,7 @@ async def build(process: Process) -> AsyncIterator[None]:
             at_end.callback(workers.close)
         naming = Naming(MetadataNames(process.bus))
         images = catalogue(naming, content, looks)
-        library = Library(stored, owned, watch)
+        library = Library(stored, owned, watch, settings.snapshotter)
         fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
         resolver = Resolver(registry, content, questions)
         bringer = Bringer(fetcher, resolver, questions)
@@ -126,7 +126,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         ArchiveHandlers(library, content, images, server, questions, load_zstd()).register(service)
         leftovers = Leftovers(library, stored, owned, watch, sessions.sweep)
         collector = Collector(library, owned, watch, Trustee(trust), leftovers, process.instance)
-        GcHandlers(collector, collections, process.instance).register(service)
+        GcHandlers(collector, collections).register(service)
         sending = asyncio.create_task(_outbox(process, owned.ledger).run(), name="content-outbox")
         server.start()
         try:

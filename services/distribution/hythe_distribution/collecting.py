@@ -9,12 +9,12 @@ import hashlib
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, NotFound
-from hythe.gc_trust import StoreMark
+from hythe.gc_trust import UNKNOWN, StoreMark
 from hythe_distribution.leftovers import HELD, Leftovers, Named
 from hythe_distribution.namespace_store import Library
 from hythe_distribution.records import BlobChange, Records
@@ -82,16 +82,19 @@ class Collector:
         with self._lock:
             self._begun = None
             reason = self._trustee.hear(mark)
-            instance = hashlib.sha256(f"{self._instance} {mark.store_id}".encode()).hexdigest()[:32]
-            begun = Begun(instance, not reason, reason, self._trustee.shared())
+            begun = Begun(self._instance_for(mark.store_id), not reason, reason, self._trustee.shared())
             self._watch.begin(mark.generation)
             self._begun = (mark.generation, begun)
             return begun
 
     def trust(self, mark: StoreMark) -> None:
-        """Let sweeps of a store be carried out from its next collection on."""
+        """Let sweeps of a store be carried out from now on, also in its collection that has begun."""
         with self._lock:
             self._trustee.confirm(mark)
+            if self._begun is not None:
+                generation, begun = self._begun
+                trusted = begun.instance == self._instance_for(mark.store_id)
+                self._begun = (generation, replace(begun, trusted=trusted, reason="" if trusted else UNKNOWN))
 
     def changes(self, after: int, limit: int) -> tuple[Sequence[BlobChange], bool]:
         """Return what changed beyond `after`, and whether there is more of it.
@@ -159,6 +162,9 @@ class Collector:
             ingests.freed_bytes + unseen.freed_bytes,
             carry_out,
         )
+
+    def _instance_for(self, store_id: str) -> str:
+        return hashlib.sha256(f"{self._instance} {store_id}".encode()).hexdigest()[:32]
 
     def _take_out(self, namespace: str, batch: Sequence[Digest]) -> tuple[Mapping[Digest, int], Mapping[Digest, str]]:
         """Take out what nobody uses: return the bytes that each gave back, and why the others stay."""

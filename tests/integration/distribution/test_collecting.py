@@ -42,9 +42,9 @@ class Owner:
         self._process = ServiceProcess("distribution", directory, secured)
         self._connection = secured.sync()
 
-    def start(self, **variables: str) -> None:
-        """Start it, with settings of its own."""
-        self._process = ServiceProcess("distribution", self.root, self._secured, **variables)
+    def start(self, failpoints: str = "") -> None:
+        """Start it, with failpoints of its own."""
+        self._process = ServiceProcess("distribution", self.root, self._secured, HYTHE_FAILPOINTS=failpoints)
         self._process.start()
 
     def restart(self, number: int = signal.SIGTERM) -> None:
@@ -182,8 +182,8 @@ async def test_root_from_before_collections_deletes_nothing_until_it_is_confirme
         assert (swept.carried_out, swept.removed) == (False, [str(digest_of(GONE))])
         assert stored(owner.root) == {digest_of(GONE).hex}
         await metadata.trust()
-        assert (await metadata.begin()).trusted
         assert (await metadata.sweep([digest_of(GONE)])).carried_out
+        assert (await metadata.begin()).trusted
         assert stored(owner.root) == set()
     finally:
         await bus.close()
@@ -278,7 +278,7 @@ async def test_list_tells_what_changed_and_what_went(owner: Owner, metadata: Met
 async def test_crash_in_mid_sweep_loses_and_leaks_nothing(tmp_path: Path, secured: SecuredBus, failpoint: str) -> None:
     """After kill -9 in the middle of a sweep all that is seen can be read, and two collections later nothing else is there."""
     owner = Owner(tmp_path, secured)
-    owner.start(HYTHE_FAILPOINTS=failpoint)
+    owner.start(failpoint)
     bus = await owner.bus("metadata")
     try:
         metadata = Metadata(bus)

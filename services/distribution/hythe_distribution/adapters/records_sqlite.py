@@ -114,16 +114,20 @@ class SqliteRecords:
             last, forgotten = connection.execute("SELECT last, forgotten FROM sequence").fetchone()
             if after and not forgotten <= after <= last:
                 raise OutOfRange(f"list changes of content beyond {after}: known are those from {forgotten} to {last}")
-            rows = connection.execute(
-                """
-                SELECT sequence, namespace, digest, size_bytes, labels FROM (
-                    SELECT sequence, namespace, digest, size_bytes, labels FROM blobs WHERE sequence > :after
-                    UNION ALL SELECT sequence, namespace, digest, 0, NULL FROM gone WHERE sequence > :after
-                ) ORDER BY sequence LIMIT :limit
-                """,
-                {"after": after, "limit": limit},
-            ).fetchall()
-        return [self._change(*row) for row in rows]
+            # Two questions that each follow an index: joined, SQLite would sort all of both for every page.
+            rows = [
+                *connection.execute(
+                    "SELECT sequence, namespace, digest, size_bytes, labels FROM blobs WHERE sequence > ?"
+                    " ORDER BY sequence LIMIT ?",
+                    (after, limit),
+                ),
+                *connection.execute(
+                    "SELECT sequence, namespace, digest, 0, NULL FROM gone WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                    (after, limit),
+                ),
+            ]
+        rows.sort(key=lambda row: row[0])
+        return [self._change(*row) for row in rows[:limit]]
 
     def unseen(self, digests: Sequence[Digest]) -> list[Digest]:
         """See `hythe_distribution.records.Records.unseen`."""

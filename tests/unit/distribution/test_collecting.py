@@ -1,109 +1,19 @@
-"""What an owner of content lets go in a collection, by which clocks, and what use keeps it from that."""
+"""What an owner of content lets go in a collection, and what use keeps it from that."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from hythe.digest import Digest, digest_of
 from hythe.errors import NotFound
-from hythe.gc_trust import StoreMark
-from hythe_distribution.adapters.memory_store import MemoryContent
-from hythe_distribution.adapters.records_memory import MemoryRecords
-from hythe_distribution.adapters.trust_local import LocalTrust
-from hythe_distribution.collecting import PAGE_BYTES, Collector
-from hythe_distribution.leftovers import IDLE_S, Leftovers, Named
-from hythe_distribution.namespace_store import Library
+from hythe_distribution.collecting import PAGE_BYTES
 from hythe_distribution.records import BlobChange, Publication
-from hythe_distribution.trusting import Trustee
-from hythe_distribution.watch import IN_USE, USED_SINCE, Watch
-from hythe_distribution.watched import WatchedContent
+from hythe_distribution.watch import IN_USE, USED_SINCE
 from tests.fixtures.waiting import eventually
-
-DATA = b"a blob of some bytes"
-DIGEST = digest_of(DATA)
-DAY_MS = int(IDLE_S * 1000)
-
-
-class Clocks:
-    """CLOCK_BOOTTIME and the wall clock, moved by the test."""
-
-    def __init__(self) -> None:
-        self.boot_ms, self.wall_ns = 1_000, 1_000_000_000_000_000_000
-
-    def pass_by(self, milliseconds: int) -> None:
-        """Let time go by for both."""
-        self.boot_ms += milliseconds
-        self.wall_ns += milliseconds * 1_000_000
-
-
-class Owner:
-    """An owner in memory that trusts its store."""
-
-    def __init__(self, *, shared: str = "") -> None:
-        self.clocks = Clocks()
-        self.content, self.records = MemoryContent(), MemoryRecords()
-        self.records.ledger.note("virgin", "1")
-        self.shared = shared
-        self.generation, self.instance = 0, ""
-        self.start()
-
-    def start(self) -> None:
-        """Become another process over the same store."""
-        self.watch = Watch(lambda: self.clocks.boot_ms)
-        self.seen = WatchedContent(self.content, self.watch)
-        self.library = Library(self.content, self.records, self.watch)
-        self.leftovers = Leftovers(
-            self.library,
-            self.content,
-            self.records,
-            self.watch,
-            clock_ms=lambda: self.clocks.boot_ms,
-            wall_ns=lambda: self.clocks.wall_ns,
-        )
-        trustee = Trustee(_Shared(LocalTrust(self.records.ledger), self.shared))
-        self.collector = Collector(self.library, self.records, self.watch, trustee, self.leftovers, "a process")
-
-    def begin(self) -> None:
-        """Begin the next collection."""
-        self.generation += 1
-        self.instance = self.collector.begin(StoreMark("a" * 32, 1, 1, self.generation)).instance
-
-    def sweep(self, *digests: Digest) -> dict[str, str]:
-        """Sweep blobs of the default namespace, and return why some stayed."""
-        return dict(self.collector.sweep(self.generation, self.instance, "default", digests, dry_run=False).kept)
-
-    def clear(self, *keep: Named, dry_run: bool = False) -> list[str]:
-        """Collect what was left, and return what went."""
-        self.begin()
-        return list(self.collector.sweep_leftovers(self.generation, self.instance, keep, dry_run=dry_run).removed)
-
-    def put(self, data: bytes = DATA, namespace: str = "default") -> Digest:
-        """Store a blob that a namespace sees."""
-        with self.library.of(namespace).open_ingest(f"put-{digest_of(data)}") as ingest:
-            ingest.write(data)
-            return ingest.commit().digest
-
-    def put_unseen(self, data: bytes = DATA) -> Digest:
-        """Store a blob that no namespace sees, as a crash before its publication leaves it."""
-        with self.content.open_ingest("unseen") as ingest:
-            ingest.write(data)
-            return ingest.commit().digest
-
-
-class _Shared:
-    """A `TrustPlace` of a store that other hosts share."""
-
-    def __init__(self, place: LocalTrust, shared: str) -> None:
-        self.virgin, self.load, self.save = place.virgin, place.load, place.save
-        self._shared = shared
-
-    def shared(self) -> str:
-        """Return the id of the store."""
-        return self._shared
+from tests.unit.distribution.owners import DIGEST, Owner
 
 
 @pytest.fixture
@@ -245,111 +155,3 @@ def test_page_of_changes_stays_small_whatever_labels_there_are(owner: Owner) -> 
         after, pages = page[-1].sequence, pages + 1
     assert len(found) == 6
     assert pages == 3
-
-
-@pytest.fixture
-def left(owner: Owner) -> Iterator[Owner]:
-    """An owner with two ingests that somebody left, one of a namespace and one of a download."""
-    owner.clocks.wall_ns = 0
-    for reference in ("ns/default/mine", "layer-sha256:x"):
-        with owner.content.open_ingest(reference) as ingest:
-            ingest.write(b"12345")
-    newest_ns = max(status.updated_ns for status in owner.content.ingests())
-    owner.clocks.wall_ns = newest_ns
-    yield owner
-
-
-def test_ingest_goes_when_a_day_went_by_without_a_byte(left: Owner) -> None:
-    """What nobody goes on with is removed after a day, and not before."""
-    assert left.clear() == []
-    left.clocks.pass_by(DAY_MS - 1)
-    assert left.clear() == []
-    left.clocks.pass_by(1)
-    assert left.clear(dry_run=True) == [" layer-sha256:x", "default mine"]
-    assert left.clear(Named("default", "mine")) == [" layer-sha256:x"]
-    assert left.clear() == ["default mine"]
-    assert list(left.content.ingests()) == []
-
-
-def test_wall_clock_that_jumps_removes_no_ingest(left: Owner) -> None:
-    """A clock that is set a year ahead, before or after the start, makes nothing old."""
-    left.clear()
-    left.clocks.wall_ns += 365 * 86_400 * 1_000_000_000
-    assert left.clear() == []
-    left.start()
-    assert left.clear() == []
-    left.clocks.pass_by(DAY_MS - 1000)
-    assert left.clear() == []
-
-
-def test_idle_time_adds_up_over_the_lives_of_the_process(left: Owner) -> None:
-    """A service that is started anew each night still removes what was left."""
-    left.clear()
-    left.clocks.pass_by(DAY_MS // 2)
-    assert left.clear() == []
-    left.clocks.pass_by(DAY_MS)  # nobody looks while it is away: that time doesn't count
-    left.start()
-    assert left.clear() == []
-    left.clocks.pass_by(DAY_MS // 2)
-    assert set(left.clear()) == {" layer-sha256:x", "default mine"}
-
-
-def test_ingest_that_was_gone_on_with_begins_anew(left: Owner) -> None:
-    """Who writes a byte has another day."""
-    left.clear()
-    left.clocks.pass_by(DAY_MS - 1)
-    left.clear()
-    with left.content.open_ingest("layer-sha256:x", resume=True) as ingest:
-        ingest.write(b"6")
-    left.clocks.pass_by(1)
-    assert left.clear() == ["default mine"]
-
-
-def test_ingest_that_somebody_holds_stays(left: Owner) -> None:
-    """A writer that is only slow keeps what it has."""
-    with left.library.of("default").open_ingest("mine", resume=True):
-        left.clear()
-        left.clocks.pass_by(2 * DAY_MS)
-        assert left.clear() == [" layer-sha256:x"]
-        assert left.clear(dry_run=True) == []
-
-
-def test_bytes_that_nobody_sees_go_with_the_second_collection_that_finds_them(owner: Owner) -> None:
-    """What a crash left is removed once two collections of one life of the process have found it unused."""
-    owner.put_unseen()
-    assert owner.clear() == []
-    owner.start()
-    assert owner.clear() == []
-    assert owner.clear(dry_run=True) == [f" {DIGEST}"]
-    assert owner.clear() == [f" {DIGEST}"]
-    assert list(owner.content.walk()) == []
-
-
-@pytest.mark.parametrize("use", ["look", "hold", "request"])
-def test_bytes_that_somebody_uses_stay_though_nobody_sees_them(owner: Owner, use: str) -> None:
-    """A download that isn't published yet is not taken from under whoever brings it."""
-    owner.put_unseen()
-    owner.clear()
-    if use == "look":
-        owner.seen.info(DIGEST)
-        assert owner.clear() == []
-    elif use == "hold":
-        with owner.library.retention.hold([DIGEST]):
-            assert owner.clear() == []
-    else:
-        with owner.watch.request():
-            owner.seen.info(DIGEST)
-            for _ in range(3):
-                assert owner.clear() == []
-    assert [blob.digest for blob in owner.content.walk()] == [DIGEST]
-
-
-def test_bytes_of_a_shared_store_that_nobody_sees_stay_for_a_day() -> None:
-    """In a bucket another host may be about to publish what this one knows nothing of."""
-    owner = Owner(shared="bucket")
-    owner.put_unseen()
-    owner.clear()
-    owner.clocks.pass_by(DAY_MS - 1)
-    assert owner.clear() == []
-    owner.clocks.pass_by(1)
-    assert owner.clear() == [f" {DIGEST}"]

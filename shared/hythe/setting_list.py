@@ -114,7 +114,6 @@ ALL: tuple[Setting, ...] = (
         "HYTHE_SNAPSHOTTER",
         "overlayfs",
         "how layers make a file system: overlayfs, or native (copies; works everywhere); a root that has snapshots keeps its own",
-        only="bundle",
     ),
     Setting(
         "sync_layers",

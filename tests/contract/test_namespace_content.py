@@ -59,7 +59,7 @@ def s3_body(request: pytest.FixtureRequest) -> Body:
     """Blobs and records in a bucket."""
     bucket = request.getfixturevalue("bucket").open()
     content = S3Content(bucket, request.getfixturevalue("tmp_path") / "staging")
-    records = S3Records(bucket)
+    records = S3Records(bucket, request.getfixturevalue("tmp_path") / "ledger.db")
     return Body(Library(content, records).of, records.close)
 
 

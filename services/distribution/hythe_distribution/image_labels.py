@@ -16,6 +16,8 @@ from hythe_distribution.tree import Tree
 
 UNCOMPRESSED = "containerd.io/uncompressed"
 _REFERENCE = "containerd.io/gc.ref.content"
+CONFIG = f"{_REFERENCE}.config"
+"""The label of a manifest that names the config of its image."""
 _REFERRER = f"{_REFERENCE}.referrer.sha256."
 _SOURCE = "containerd.io/distribution.source."
 _REFERRER_HEX_DIGITS = 12
@@ -90,7 +92,7 @@ def child_labels(document: Manifest | Index, here: frozenset[Digest] | None = No
     for child in children:
         kind = _kind(child.media_type)
         number = counts[kind] = counts.get(kind, -1) + 1
-        key = f"{_REFERENCE}.{kind}" if kind == "config" and number == 0 else f"{_REFERENCE}.{kind}{number}"
+        key = CONFIG if kind == "config" and number == 0 else f"{_REFERENCE}.{kind}{number}"
         if here is None or child.digest in here:
             labels[key] = str(child.digest)
     return labels

@@ -14,21 +14,32 @@ from hythe.filters import fields_of, parse_filters
 from hythe.identifiers import check_namespace
 from hythe.ports.content import BlobInfo, Content, IngestStatus
 from hythe.ports.namespace_content import LabelledBlob, NamespaceIngest
+from hythe_distribution.documents import read_document
 from hythe_distribution.labels import check_labels
 from hythe_distribution.namespace_ingest import FreshIngest, SharedIngest
 from hythe_distribution.records import Publication, Records
 from hythe_distribution.retention import Retention, already_exists
+from hythe_distribution.snapshot_labels import with_snapshots
+from hythe_distribution.watch import Watch
+from hythe_distribution.watched import WatchedContent, WatchedRecords
 
 MAX_REFERENCE_LENGTH = 1024
 
 
 class Library:
-    """All namespaces' content in one process, which alone owns `content` and `records`. Safe for several threads."""
+    """All namespaces' content in one process, which alone owns `content` and `records`. Safe for several threads.
 
-    def __init__(self, content: Content, records: Records) -> None:
-        self._content = content
-        self._records = records
-        self._retention = Retention(content, records)
+    Attributes:
+        retention: decides when bytes go; it looks past `watch`, and so may be asked while something is being taken out.
+    """
+
+    def __init__(self, content: Content, records: Records, watch: Watch | None = None, snapshotter: str = "") -> None:
+        """Note in `watch` what is looked for and published; `snapshotter` makes the snapshots of published images."""
+        self._watch = watch or Watch()
+        self._snapshotter = snapshotter
+        self._content = WatchedContent(content, self._watch)
+        self._records = WatchedRecords(records, self._watch)
+        self.retention = Retention(content, records)
         self._writers = _Writers()
 
     def of(self, namespace: str) -> NamespaceStore:
@@ -37,24 +48,35 @@ class Library:
         Raises:
             InvalidArgument: that is no name of a namespace.
         """
-        return NamespaceStore(check_namespace(namespace), self._content, self._records, self._retention, self._writers)
+        return NamespaceStore(check_namespace(namespace), self._content, self._records, self.retention, self._writers)
 
     def hold(self, digests: Iterable[Digest | None]) -> AbstractContextManager[None]:
         """Keep the bytes of `digests` while a block runs, for who will publish them; leaving it may block.
 
         None keeps all bytes, for who doesn't know yet which he will have.
         """
-        return self._retention.hold(digests)
+        held = tuple(digests)
+        self._watch.touch(digest for digest in held if digest is not None)
+        return self.retention.hold(held)
 
     def publish(self, namespace: str, blobs: Iterable[Publication]) -> None:
         """Make blobs whose bytes are there visible in a namespace; durable when this returns, and safe to repeat.
+
+        The configs of images get the label that keeps the snapshots of their layers.
 
         Raises:
             NotFound: the bytes of one are not there, or not any more (details ``kind=blob``).
             InvalidArgument: that is no name of a namespace, or a label breaks its rule; nothing was published.
             HytheError: see `hythe_distribution.records.Records.publish`.
         """
-        self._retention.publish(check_namespace(namespace), blobs)
+        wanted = tuple(blobs)
+        self._watch.touch(blob.digest for blob in wanted)
+        labelled = with_snapshots(wanted, lambda digest: read_document(self._content, digest), self._snapshotter)
+        self.retention.publish(check_namespace(namespace), labelled)
+
+    def has_writer(self, namespace: str, reference: str) -> bool:
+        """Tell whether somebody in this process holds an ingest of a namespace."""
+        return self._writers.holds(f"ns/{namespace}/{reference}")
 
 
 class NamespaceStore:
@@ -214,6 +236,11 @@ class _Writers:
                     del self._held[pending.pop()]
 
         return release
+
+    def holds(self, reference: str) -> bool:
+        """Tell whether an ingest has a writer."""
+        with self._lock:
+            return reference in self._held
 
     def share(self, reference: str, blob: BlobInfo) -> None:
         """Note that an ingest that is held stands for `blob`."""

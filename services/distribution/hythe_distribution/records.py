@@ -8,6 +8,7 @@ from typing import Protocol
 
 from hythe.digest import Digest
 from hythe.ports.namespace_content import LabelledBlob
+from hythe_distribution.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,33 @@ class Publication:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True, slots=True)
+class BlobChange:
+    """The present state of a record that changed. `gone`: the namespace doesn't see the blob any more.
+
+    Attributes:
+        sequence: number of its last change among those of all records; grows.
+    """
+
+    sequence: int
+    namespace: str
+    digest: Digest
+    size_bytes: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    gone: bool = False
+
+
 class Records(Protocol):
     """Records of blobs by namespace; they say nothing of whether the bytes are there. Every call may block.
 
     Bodies: SQLite beside a directory, objects beside the blobs in S3, memory. All may raise Unavailable (the store is
-    away), ResourceExhausted or FailedPrecondition (it cannot be written).
+    away), ResourceExhausted or FailedPrecondition (it cannot be written). What becomes visible and what ceases to be leaves
+    an event behind in the process's ledger, together with the change.
     """
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is kept beside these records."""
 
     def publish(self, namespace: str, blobs: Sequence[Publication]) -> None:
         """Make blobs visible; durable when this returns. A body that can't do all at once does them in order.
@@ -57,6 +79,22 @@ class Records(Protocol):
         Raises:
             NotFound: there is none.
         """
+
+    def withdraw_all(self, namespace: str, digests: Sequence[Digest]) -> tuple[Digest, ...]:
+        """Forget those of the records that there are, and return their digests; durable when this returns."""
+
+    def changes(self, after: int, limit: int) -> Sequence[BlobChange]:
+        """Return records of all namespaces that changed beyond sequence `after`, by sequence, at most `limit`; 0: all.
+
+        What was changed, or came, while somebody reads page after page comes in a later one; so does what went.
+
+        Raises:
+            OutOfRange: it isn't known any more what went since `after`, or it is from another life of this process: ask
+                for all.
+        """
+
+    def unseen(self, digests: Sequence[Digest]) -> list[Digest]:
+        """Return those of `digests` that no namespace sees. One that none sees only since a moment may be left out."""
 
     def namespaces_of(self, digest: Digest) -> frozenset[str]:
         """Return the namespaces that see a blob."""

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from hythe import tracing
+from hythe import failpoints, tracing
 from hythe.digest import Digest
 from hythe.errors import AlreadyExists, HytheError, NotFound
 from hythe.ports.content import Content
 from hythe.ports.namespace_content import LabelledBlob
 from hythe_distribution.records import Publication, Records
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOut:
+    """What a namespace doesn't see any more.
+
+    Attributes:
+        gone: with the bytes that this gave back, 0 where another namespace sees the blob or its bytes can't be removed now.
+        held: what stays, because somebody holds it.
+    """
+
+    gone: Mapping[Digest, int]
+    held: tuple[Digest, ...]
 
 
 class Retention:
@@ -89,20 +103,64 @@ class Retention:
             self._unwanted.add(digest)
             self._clear_away()
 
-    def _clear_away(self) -> None:
-        """Remove the bytes of what is unwanted and neither held nor seen."""
+    def take_out(self, namespace: str, digests: Sequence[Digest]) -> TakenOut:
+        """As `withdraw`, of all that nobody holds; durable when this returns, all at once where the records can do that."""
+        with self._lock:
+            held = [digest for digest in digests if self._is_held(digest)]
+            gone = self._records.withdraw_all(namespace, [digest for digest in digests if digest not in held])
+            failpoints.reach("distribution.gc.withdrawn")
+            self._unwanted.update(gone)
+            freed = self._clear_away()
+        return TakenOut({digest: freed.get(digest, 0) for digest in gone}, tuple(held))
+
+    def would_free(self, namespace: str, digest: Digest) -> int:
+        """Return how many bytes `take_out` would give back.
+
+        Raises:
+            NotFound: the namespace doesn't see the blob.
+        """
+        size_bytes = self._records.get(namespace, digest).size_bytes
+        return size_bytes if self._records.namespaces_of(digest) == {namespace} else 0
+
+    def remove_unseen(self, digest: Digest) -> int | None:
+        """Remove the bytes of a blob that no namespace sees and nobody holds, and return how many; None where it stays."""
+        with self._lock:
+            if self._is_held(digest) or self._records.namespaces_of(digest):
+                return None
+            try:
+                size_bytes = self._content.info(digest).size_bytes
+                self._content.delete(digest)
+            except NotFound:
+                return None
+            return size_bytes
+
+    def is_held(self, digest: Digest) -> bool:
+        """Tell whether somebody holds the bytes of a blob now."""
+        with self._lock:
+            return self._is_held(digest)
+
+    def _is_held(self, digest: Digest) -> bool:
+        return bool(self._held[None] or self._held[digest])
+
+    def _clear_away(self) -> dict[Digest, int]:
+        """Remove the bytes of what is unwanted and neither held nor seen, and return how many of each."""
+        freed: dict[Digest, int] = {}
         if self._held[None]:
-            return
+            return freed
         for digest in [digest for digest in self._unwanted if not self._held[digest]]:
             try:
                 if not self._records.namespaces_of(digest):
                     with tracing.span("remove bytes", oci__digest=str(digest)):
+                        size_bytes = self._content.info(digest).size_bytes
                         self._content.delete(digest)
+                        freed[digest] = size_bytes
+                        failpoints.reach("distribution.gc.removed")
             except NotFound:
                 pass
             except HytheError:
                 continue  # its span says why; the record is gone, so nobody can ask for the bytes
             self._unwanted.discard(digest)
+        return freed
 
 
 def already_exists(namespace: str, digest: Digest) -> AlreadyExists:

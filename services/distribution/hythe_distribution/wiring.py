@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from hythe.bus.service import Service
+from hythe.bus.event_stream import BusEventStream
+from hythe.outbox import Outbox
 from hythe.process_runner import Process
 from hythe_distribution.adapters.content_url import open_content
 from hythe_distribution.adapters.docker_config import DockerConfig
 from hythe_distribution.adapters.http.blobs import BlobRoutes
 from hythe_distribution.adapters.http.server import HttpServer
+from hythe_distribution.adapters.kept_service import KeptService
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.adapters.verifier_programs import VerifierPrograms
@@ -24,6 +26,7 @@ from hythe_distribution.artifacts import ArtifactFetcher
 from hythe_distribution.bringing import Bringer
 from hythe_distribution.catalogue import catalogue
 from hythe_distribution.catalogue_handlers import CatalogueHandlers
+from hythe_distribution.collecting import Collector
 from hythe_distribution.content_check import Checker
 from hythe_distribution.content_handlers import ContentHandlers
 from hythe_distribution.copying import Copier
@@ -31,8 +34,11 @@ from hythe_distribution.documents import drop_unfinished
 from hythe_distribution.ensure import Ensurer
 from hythe_distribution.fetcher import Fetcher
 from hythe_distribution.figures import PrometheusFigures
+from hythe_distribution.gc_handlers import GcHandlers
 from hythe_distribution.handlers import Handlers
 from hythe_distribution.ingest_sessions import IngestSessions
+from hythe_distribution.ledger import Ledger
+from hythe_distribution.leftovers import Leftovers
 from hythe_distribution.login import Logins
 from hythe_distribution.names import Naming
 from hythe_distribution.namespace_store import Library
@@ -47,6 +53,9 @@ from hythe_distribution.resolver import Resolver
 from hythe_distribution.sending import Sender
 from hythe_distribution.tickets import Tickets
 from hythe_distribution.transfer_handlers import TransferHandlers
+from hythe_distribution.trusting import Trustee
+from hythe_distribution.watch import Watch
+from hythe_distribution.watched import WatchedContent, WatchedRecords
 from hythe_distribution.workers import Workers
 
 PARALLEL_UPLOADS = 4
@@ -54,6 +63,7 @@ PARALLEL_DOWNLOADS = 4
 PARALLEL_QUESTIONS = 16
 PARALLEL_LOOKS = 4
 PARALLEL_CHECKS = 2
+PARALLEL_COLLECTIONS = 2
 
 
 @asynccontextmanager
@@ -61,15 +71,17 @@ async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block runs; leaving it stops all transfers and keeps what they have brought."""
     settings = process.settings
     with ExitStack() as at_end:
-        content, records = open_content(
+        stored, owned, trust = open_content(
             settings.content_url,
             settings.root,
             settings.disk_reserve_bytes,
             settings.s3_access_key,
             settings.s3_secret_key,
         )
-        at_end.callback(records.close)
-        drop_unfinished(content, ARCHIVE_PREFIX)
+        at_end.callback(owned.close)
+        drop_unfinished(stored, ARCHIVE_PREFIX)
+        watch = Watch()
+        content, records = WatchedContent(stored, watch), WatchedRecords(owned, watch)
         logins = DockerConfig(Path(settings.docker_config_text))
         registry = HttpRegistry(
             credentials=logins, hosts_dirs=settings.hosts_dirs, token_servers=settings.token_servers
@@ -80,11 +92,12 @@ async def build(process: Process) -> AsyncIterator[None]:
         questions = Workers("question", PARALLEL_QUESTIONS)
         looks = Workers("look", PARALLEL_LOOKS)  # of its own, so that listing a large store holds no pull up
         checks = Workers("check", PARALLEL_CHECKS)
-        for workers in (uploads, downloads, questions, looks, checks):
+        collections = Workers("collect", PARALLEL_COLLECTIONS)
+        for workers in (uploads, downloads, questions, looks, checks, collections):
             at_end.callback(workers.close)
         naming = Naming(MetadataNames(process.bus))
         images = catalogue(naming, content, looks)
-        library = Library(content, records)
+        library = Library(stored, owned, watch, settings.snapshotter)
         fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
         resolver = Resolver(registry, content, questions)
         bringer = Bringer(fetcher, resolver, questions)
@@ -98,10 +111,10 @@ async def build(process: Process) -> AsyncIterator[None]:
         copier = Copier(resolver, bringer, referrers, content, publisher, sender, verifier, questions)
         sessions = IngestSessions()
         at_end.callback(sessions.shut_down)
-        server = HttpServer(settings.content_listen, Tickets(), settings.host)
+        server = HttpServer(settings.content_listen, Tickets(), settings.host, watch)
         BlobRoutes(content, fetcher, sessions).register(server)
         checker = Checker(content, records, Refetcher(fetcher, resolver, asyncio.get_running_loop()))
-        service = Service(process, "distribution")
+        service = KeptService(process, "distribution", watch)
         blobs = ContentHandlers(library, content, fetcher, sessions, checker, server, questions, checks)
         blobs.register(service)
         Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address).register(service)
@@ -111,11 +124,26 @@ async def build(process: Process) -> AsyncIterator[None]:
         ArtifactHandlers(artifacts).register(service)
         RegisterHandlers(Registrar(library, content, publisher, images.listing, questions)).register(service)
         ArchiveHandlers(library, content, images, server, questions, load_zstd()).register(service)
+        leftovers = Leftovers(library, stored, owned, watch, sessions.sweep)
+        collector = Collector(library, owned, watch, Trustee(trust), leftovers, process.instance)
+        GcHandlers(collector, collections).register(service)
+        sending = asyncio.create_task(_outbox(process, owned.ledger).run(), name="content-outbox")
         server.start()
         try:
             await service.start()
             yield
         finally:
             await service.stop()
+            sending.cancel()
+            await asyncio.wait([sending])
             await fetcher.close()
             await asyncio.to_thread(server.close)
+
+
+def _outbox(process: Process, ledger: Ledger) -> Outbox:
+    """Return what sends the events of the ledger, woken by each new one and by each return of the bus."""
+    outbox = Outbox(ledger, BusEventStream(process.bus, ledger.id, process.settings.host))
+    loop = asyncio.get_running_loop()
+    ledger.on_change(lambda: loop.call_soon_threadsafe(outbox.wake))
+    process.bus.on_reconnect(outbox.wake)
+    return outbox

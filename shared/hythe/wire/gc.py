@@ -43,7 +43,7 @@ class GcBegun(Reply):
     """Whether the owner would delete for this store.
 
     Attributes:
-        instance: id of this life of the owner's process; a sweep names it.
+        instance: id of this life of the owner's process for this store; a sweep names it.
         trusted: sweeps of this store are carried out; otherwise they only say what would go.
         reason: why not: ``unknown store``, ``restored store``, ``older store``.
         shared: id of a content store that several hosts share (S3); empty for one of this host alone.
@@ -121,7 +121,9 @@ class GcIngest(Request):
 class GcIngestSweep(Request):
     """``distribution.gc.ingests``: abort ingests that nobody holds and nothing was written to for 24 h, but for `keep`.
 
-    Result: `GcSwept`, whose names are ``<namespace> <reference>``.
+    Also removes bytes that no namespace has seen since an earlier collection and nobody has used, as a crash leaves them.
+    Result: `GcSwept`, whose names are ``<namespace> <reference>``; an ingest of no namespace, and a blob that none sees, stand
+    there without one: `` <reference>``, `` <digest>``.
     """
 
     generation: Generation

@@ -125,10 +125,10 @@ def test_read_cut_in_the_middle_is_an_error_and_no_end(relay: Relay, content: S3
 
 
 def test_everything_is_unavailable_at_once_while_the_store_is_away(
-    bucket: Bucket, relay: Relay, content: S3Content
+    bucket: Bucket, relay: Relay, content: S3Content, tmp_path: Path
 ) -> None:
     """Whatever is asked, the answer comes within seconds, and says which store is away."""
-    records = S3Records(bucket.open(relay.host))
+    records = S3Records(bucket.open(relay.host), tmp_path / "ledger.db")
     default = Library(content, records).of("default")
     with default.open_ingest("put") as ingest:
         ingest.write(SMALL)
@@ -161,7 +161,7 @@ def test_commit_whose_record_cannot_be_written_shows_no_blob(
 ) -> None:
     """Where the bytes arrive and the record doesn't, the namespace has no blob, and can bring it again."""
     direct = S3Content(bucket.open(), tmp_path / "direct")
-    records = S3Records(bucket.open(relay.host))
+    records = S3Records(bucket.open(relay.host), tmp_path / "ledger.db")
     default = Library(direct, records).of("default")
     with default.open_ingest("ref") as ingest:
         ingest.write(SMALL)
@@ -182,7 +182,7 @@ def test_store_that_is_away_at_the_start_is_used_when_it_comes(bucket: Bucket, r
     """The service starts without its store, says what is missing, and needs no restart."""
     relay.cut()
     url = bucket.url.replace(bucket.host, relay.host)
-    content, records = open_content(url, tmp_path, 0, bucket.access_key, bucket.secret_key)
+    content, records, _ = open_content(url, tmp_path, 0, bucket.access_key, bucket.secret_key)
     with pytest.raises(Unavailable, match=relay.host):
         content.info(SMALL_DIGEST)
     relay.mend()
@@ -211,7 +211,7 @@ def test_process_killed_while_it_brings_a_blob_leaves_none_or_a_whole_one(
     program = (
         "import sys; from pathlib import Path; from hythe_distribution.adapters.content_url import open_content\n"
         "url, root, source, *keys = sys.argv[1:]\n"
-        "content, _ = open_content(url, Path(root), 0, *keys)\n"
+        "content, _, _ = open_content(url, Path(root), 0, *keys)\n"
         "with content.open_ingest('ref') as ingest:\n"
         "    ingest.write(Path(source).read_bytes())\n"
         "    ingest.commit()\n"
@@ -223,7 +223,7 @@ def test_process_killed_while_it_brings_a_blob_leaves_none_or_a_whole_one(
     )
     assert ended.returncode == -signal.SIGKILL
     assert blob(bucket, DIGEST.hex) == (DATA if outcome == "whole" else None)
-    content, records = open_content(bucket.url, tmp_path, 0, bucket.access_key, bucket.secret_key)
+    content, records, _ = open_content(bucket.url, tmp_path, 0, bucket.access_key, bucket.secret_key)
     with content.open_ingest("ref", total_bytes=len(DATA), resume=True) as ingest:
         assert ingest.offset == len(DATA)
         ingest.commit(DIGEST, len(DATA))

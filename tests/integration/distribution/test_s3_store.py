@@ -60,9 +60,9 @@ def test_staging_directory_is_empty_after_a_commit(bucket: Bucket, tmp_path: Pat
     assert [path for path in (tmp_path / "staging").rglob("*") if path.is_file()] == []
 
 
-def test_record_is_an_object_that_people_can_read(bucket: Bucket) -> None:
+def test_record_is_an_object_that_people_can_read(bucket: Bucket, tmp_path: Path) -> None:
     """Who sees a blob lies beside it as JSON, under a key made of namespace and digest."""
-    records = S3Records(bucket.open())
+    records = S3Records(bucket.open(), tmp_path / "ledger.db")
     records.publish("k8s.io", [Publication(DIGEST, len(DATA), {"a": "1"})])
     answer = ask(bucket, "GET", f"records/k8s=2Eio/sha256/{DIGEST.hex}")
     record = json.loads(answer.body)
@@ -70,9 +70,9 @@ def test_record_is_an_object_that_people_can_read(bucket: Bucket) -> None:
     records.close()
 
 
-def test_damaged_record_is_told(bucket: Bucket) -> None:
+def test_damaged_record_is_told(bucket: Bucket, tmp_path: Path) -> None:
     """What somebody else wrote over a record is not taken for one."""
-    records = S3Records(bucket.open())
+    records = S3Records(bucket.open(), tmp_path / "ledger.db")
     records.publish("default", [Publication(DIGEST, len(DATA))])
     for body in (b"", b"[]", b'{"labels": {}}', b'{"size_bytes":-1,"created_ns":1,"updated_ns":1,"labels":{}}', b"["):
         ask(bucket, "PUT", f"records/default/sha256/{DIGEST.hex}", body=body)
@@ -81,9 +81,9 @@ def test_damaged_record_is_told(bucket: Bucket) -> None:
     records.close()
 
 
-def test_objects_of_others_among_the_records_are_passed_over(bucket: Bucket) -> None:
+def test_objects_of_others_among_the_records_are_passed_over(bucket: Bucket, tmp_path: Path) -> None:
     """Whatever else lies there neither shows up in a list nor keeps a blob alive."""
-    records = S3Records(bucket.open())
+    records = S3Records(bucket.open(), tmp_path / "ledger.db")
     records.publish("default", [Publication(DIGEST, len(DATA))])
     for key in ("default/sha256/short", "default/else", "=zz/x", f".=2E./sha256/{DIGEST.hex}"):
         assert ask(bucket, "PUT", f"records/{key}", body=b"x").status == 200
@@ -95,7 +95,8 @@ def test_objects_of_others_among_the_records_are_passed_over(bucket: Bucket) -> 
 def test_hosts_share_the_blobs_of_a_bucket_and_no_ingests(bucket: Bucket, tmp_path: Path, content: S3Content) -> None:
     """What one host brought another reads, publishes and labels, but each goes on with its own transfers only."""
     other_content = S3Content(bucket.open(), tmp_path / "staging of another host")
-    records, other_records = S3Records(bucket.open()), S3Records(bucket.open())
+    records = S3Records(bucket.open(), tmp_path / "ledger.db")
+    other_records = S3Records(bucket.open(), tmp_path / "other ledger.db")
     here, there = Library(content, records).of("default"), Library(other_content, other_records).of("default")
     with here.open_ingest("ref") as ingest:
         ingest.write(DATA)
@@ -173,7 +174,7 @@ def test_missing_bucket_is_made_by_who_may(seaweed: SeaweedServer, tmp_path: Pat
     """The first start on an empty store needs no preparation."""
     bucket = seaweed.new_bucket()
     assert ask(bucket, "HEAD").status == 404
-    _, records = open_content(bucket.url, tmp_path, 0, bucket.access_key, bucket.secret_key)
+    _, records, _ = open_content(bucket.url, tmp_path, 0, bucket.access_key, bucket.secret_key)
     assert ask(bucket, "HEAD").status == 200
     records.close()
 

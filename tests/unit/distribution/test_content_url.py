@@ -17,21 +17,21 @@ def test_file_url_names_a_directory_with_blobs_and_records(tmp_path: Path) -> No
     """``file:///DIR`` keeps all in that directory, and another process finds it there."""
     directory = tmp_path / "a b"
     url = f"file://{tmp_path}/a%20b"
-    content, records = open_content(url, tmp_path / "root", 0)
+    content, records, _ = open_content(url, tmp_path / "root", 0)
     with Library(content, records).of("default").open_ingest("ref") as ingest:
         ingest.write(b"data")
         ingest.commit()
     records.close()
     assert isinstance(content, DirectoryContent)
     assert (directory / "blobs" / "sha256" / digest_of(b"data").hex).read_bytes() == b"data"
-    content, records = open_content(url, tmp_path / "root", 0)
+    content, records, _ = open_content(url, tmp_path / "root", 0)
     assert [blob.digest for blob in Library(content, records).of("default").walk()] == [digest_of(b"data")]
     records.close()
 
 
 def test_reserve_of_the_disk_counts(tmp_path: Path) -> None:
     """The bytes that stay free are those of the settings."""
-    content, records = open_content(f"file://{tmp_path}/content", tmp_path, 1 << 60)
+    content, records, _ = open_content(f"file://{tmp_path}/content", tmp_path, 1 << 60)
     with pytest.raises(Exception, match=f"{1 << 60} stay in reserve"):
         content.check_room(1)
     records.close()

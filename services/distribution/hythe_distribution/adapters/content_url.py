@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from hythe.errors import FailedPrecondition, InvalidArgument, Unavailable
 from hythe.ports.content import Content
 from hythe_distribution.adapters.directory_store import DirectoryContent
 from hythe_distribution.adapters.records_sqlite import SqliteRecords
+from hythe_distribution.adapters.trust_local import LocalTrust
+from hythe_distribution.ledger import TrustPlace
 from hythe_distribution.records import Records
 
 FORMS = "file:///DIRECTORY or s3://HOST[:PORT]/BUCKET[?secure=0|1&region=REGION]"
@@ -19,16 +22,23 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-def open_content(
-    url: str, root: Path, reserve_bytes: int, access_key: str = "", secret_key: str = ""
-) -> tuple[Content, Records]:
+class Opened(NamedTuple):
+    """A store of blobs, the records of who sees which, and where it stands which metadata store may delete there."""
+
+    content: Content
+    records: Records
+    trust: TrustPlace
+
+
+def open_content(url: str, root: Path, reserve_bytes: int, access_key: str = "", secret_key: str = "") -> Opened:
     """Open the store that `url` names, and tidy up what a predecessor was killed over; one process owns it.
 
     An S3 store that is away is no error: its content says so when it is asked for something.
 
     Args:
         url: in one of the `FORMS`; S3 is spoken over TLS unless it says ``secure=0``.
-        root: directory of the service; ingests on their way to S3 are staged in ``<root>/content-staging``.
+        root: directory of the stack; ingests on their way to S3 are staged in ``<root>/content-staging``, and events of what
+            was done there wait in ``<root>/content-ledger.db``.
         reserve_bytes: bytes that ingests must leave free on their file system.
         access_key, secret_key: for S3.
 
@@ -45,19 +55,20 @@ def open_content(
         directory = Path(unquote(parts.path))
         content = DirectoryContent(directory, reserve_bytes)
         content.sweep()
-        return content, SqliteRecords(directory / "records.db")
+        file = directory / "records.db"
+        records = SqliteRecords(file, virgin=not file.exists() and next(content.walk(), None) is None)
+        return Opened(content, records, LocalTrust(records.ledger))
     if parts.scheme != "s3":
         raise _wrong(f"scheme {parts.scheme!r} is not known")
-    return _open_s3(parts, root / "content-staging", reserve_bytes, access_key, secret_key)
+    return _open_s3(parts, root, reserve_bytes, access_key, secret_key)
 
 
-def _open_s3(
-    parts: SplitResult, staging: Path, reserve_bytes: int, access_key: str, secret_key: str
-) -> tuple[Content, Records]:
+def _open_s3(parts: SplitResult, root: Path, reserve_bytes: int, access_key: str, secret_key: str) -> Opened:
     # The SDK takes 0.1 s and 7 MiB, which a directory has no use for.
     from hythe_distribution.adapters.records_s3 import S3Records
     from hythe_distribution.adapters.s3_bucket import S3Bucket
     from hythe_distribution.adapters.s3_store import S3Content
+    from hythe_distribution.adapters.trust_s3 import S3Trust
 
     name = parts.path.removeprefix("/").removesuffix("/")
     if not _BUCKET.fullmatch(name) or ".." in name:
@@ -83,12 +94,14 @@ def _open_s3(
         bucket = S3Bucket(parts.netloc, name, access_key, secret_key, secure=secure == "1", region=region)
     except ValueError:
         raise _wrong("the host is none") from None
-    content = S3Content(bucket, staging, reserve_bytes)
+    trust = S3Trust(bucket)
+    bucket.on_open(trust.mark)
+    content = S3Content(bucket, root / "content-staging", reserve_bytes)
     try:
         content.sweep()
     except Unavailable:
         pass  # the service serves what it can, and each answer says what is wrong
-    return content, S3Records(bucket)
+    return Opened(content, S3Records(bucket, root / "content-ledger.db"), trust)
 
 
 def _split(url: str) -> SplitResult:

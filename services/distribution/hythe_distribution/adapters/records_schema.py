@@ -1,4 +1,4 @@
-"""The SQLite file of the records: how it is made, checked and opened, and what SQLite's errors mean to those who ask."""
+"""The SQLite file of the records: how it is made, checked, upgraded and opened, and what SQLite's errors mean."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hythe import outbox_table
 from hythe.durable import sync_directory
 from hythe.errors import DataLoss, FailedPrecondition, HytheError, Internal, ResourceExhausted, Unavailable
+from hythe.identifiers import new_id
 from hythe_distribution.adapters.disk_errors import reported
 
 APPLICATION_ID = 0x48795265  # "HyRe": tells records from other SQLite files
-VERSION = 1
+VERSION = 2
 BUSY_TIMEOUT_S = 1.0
 
-_SCHEMA = """
+_BLOBS = """
 CREATE TABLE blobs (
     namespace TEXT NOT NULL,
     digest TEXT NOT NULL,
@@ -27,13 +29,50 @@ CREATE TABLE blobs (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX namespaces_of_blobs ON blobs (digest, namespace);
 """
+# Version 2: each record has the number of its last change, and what is gone leaves one behind; events wait in an outbox.
+_CHANGES = f"""
+ALTER TABLE blobs ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+UPDATE blobs SET sequence = numbered.number FROM (
+    SELECT namespace, digest, ROW_NUMBER() OVER (ORDER BY namespace, digest) AS number FROM blobs
+) AS numbered WHERE blobs.namespace = numbered.namespace AND blobs.digest = numbered.digest;
+CREATE INDEX blobs_by_change ON blobs (sequence);
+
+CREATE TABLE gone (
+    namespace TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (namespace, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX gone_by_change ON gone (sequence);
+
+CREATE TABLE sequence (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    last INTEGER NOT NULL,
+    forgotten INTEGER NOT NULL  -- what went up to here is not known any more
+) STRICT;
+INSERT INTO sequence SELECT 1, count(*), 0 FROM blobs;
+
+CREATE TABLE facts (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+{outbox_table.TABLES}
+-- events of changes that are made in another store, which cannot be in one transaction with them
+CREATE TABLE intents (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    event TEXT NOT NULL
+) STRICT;
+"""
 
 
-def open_records(path: Path) -> sqlite3.Connection:
+def open_records(path: Path, *, virgin: bool = False) -> sqlite3.Connection:
     """Return a connection to the records at `path`, for one thread at a time; each commit is durable.
 
     Nothing is read but the first page, so that a large file opens as fast as a small one. A file that is damaged,
-    foreign or newer is refused and left untouched.
+    foreign or newer is refused and left untouched; one of an earlier version is brought to the present one.
+
+    Args:
+        virgin: a file that has to be made says that it began with a store without a blob.
 
     Raises:
         DataLoss: the file isn't what was written.
@@ -43,7 +82,7 @@ def open_records(path: Path) -> sqlite3.Connection:
     """
     with reported(f"open content records {path}", path.parent), translated("open", path):
         if not path.exists():
-            _create(path)
+            _create(path, virgin)
         with path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\0":
                 raise damaged(f"open content records {path}", path, "it doesn't begin as a SQLite file")
@@ -55,15 +94,17 @@ def open_records(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         try:
-            _check(connection, path)
+            version = _check(connection, path)
             connection.execute("PRAGMA synchronous = FULL")
+            if version == 1:
+                _run(connection, f"{_CHANGES} PRAGMA user_version = {VERSION};", virgin=False)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, virgin: bool) -> None:
     """Make an empty file beside its place and rename it, so that a crash never leaves half of one there."""
     log = path.with_name(f"{path.name}-wal")
     if log.exists():
@@ -75,9 +116,8 @@ def _create(path: Path) -> None:
     try:
         draft.chmod(0o600)
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {_SCHEMA} COMMIT"
-        )
+        versions = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+        _run(connection, f"{versions} {_BLOBS} {_CHANGES}", virgin=virgin)
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
@@ -85,7 +125,21 @@ def _create(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _run(connection: sqlite3.Connection, statements: str, *, virgin: bool) -> None:
+    """Make tables and note what the file begins with, in one transaction."""
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {statements}")
+        facts = {"id": new_id(), "virgin": "1" if virgin else ""}
+        connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the file."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise FailedPrecondition(
@@ -98,6 +152,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"open content records {path}: a newer Hythe made it (version {version}, this one knows {VERSION})",
             next_step="use that newer version of Hythe",
         )
+    return int(version)
 
 
 def damaged(message: str, path: Path, cause: str) -> DataLoss:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -62,6 +62,9 @@ class S3Bucket:
         self.endpoint = endpoint
         self.name = name
         self._ready = False
+        self._opening = False
+        self._preparing = threading.RLock()
+        self._on_open: Callable[[], None] = lambda: None
         self._uploads = threading.BoundedSemaphore(UPLOADS_AT_ONCE)
         pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
@@ -77,10 +80,26 @@ class S3Bucket:
     def __repr__(self) -> str:
         return f"S3Bucket({self.endpoint}/{self.name})"
 
+    def on_open(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once the bucket was seen to be there and before anything else is asked of it."""
+        self._on_open = callback
+
     def prepare(self) -> None:
         """Make the bucket if it isn't there; costs nothing when that was seen before."""
         if self._ready:
             return
+        with self._preparing:
+            if self._ready or self._opening:
+                return
+            self._opening = True
+            try:
+                self._open()
+                self._on_open()
+                self._ready = True
+            finally:
+                self._opening = False
+
+    def _open(self) -> None:
         with self._translated("open bucket"):
             try:
                 # Unlike that to HEAD, the answer to this says why it is a refusal.
@@ -89,7 +108,6 @@ class S3Bucket:
                 if error.code != "NoSuchBucket":
                     raise
                 self._make()
-        self._ready = True
 
     def _make(self) -> None:
         try:

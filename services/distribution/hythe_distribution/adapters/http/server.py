@@ -12,9 +12,11 @@ from urllib.parse import parse_qs
 
 from hythe import __version__, tracing
 from hythe.bus.replies import problem_of
+from hythe.digest import parse_digest
 from hythe.errors import HytheError, Internal, InvalidArgument, NotFound, PermissionDenied
 from hythe_distribution.adapters.http.request import Request
 from hythe_distribution.tickets import LIFETIME_S, Grant, Tickets
+from hythe_distribution.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,10 @@ class HttpServer:
         url: ``http://ADDRESS:PORT`` that tickets lead to.
     """
 
-    def __init__(self, listen: str, tickets: Tickets, host: str) -> None:
+    def __init__(self, listen: str, tickets: Tickets, host: str, watch: Watch | None = None) -> None:
         """Bind to `listen` (``ADDRESS:PORT``, port 0 picks one) without answering yet; `host` is named in errors.
+
+        Blobs that there is a ticket for, or that a request reads, are in use in `watch`.
 
         Raises:
             InvalidArgument: `listen` is no address, or cannot be bound.
@@ -42,6 +46,7 @@ class HttpServer:
         address, _, port = listen.rpartition(":")
         address = address.strip("[]")
         self._tickets = tickets
+        self._watch = watch or Watch()
         self._routes: dict[tuple[str, str], Route] = {}
         try:
             self._server = _Server((address, int(port)), self)
@@ -67,6 +72,8 @@ class HttpServer:
     ) -> str:
         """Return a URL with a ticket for one request, or with `repeatable` for any number within the lifetime."""
         resource = f"{kind}/{name}"
+        if kind == "blobs":
+            self._watch.promise(parse_digest(name), lifetime_s)
         return (
             f"{self.url}{PREFIX}{resource}?ticket={self._tickets.mint(Grant(method, resource, repeatable), lifetime_s)}"
         )
@@ -105,7 +112,8 @@ class HttpServer:
             http__request__method=handler.command,
         ) as span:
             try:
-                route(request)
+                with self._watch.request():
+                    route(request)
             except HytheError as error:
                 span.fail(error.whole)
                 self._refuse(handler, request, error)

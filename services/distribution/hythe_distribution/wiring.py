@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+from hythe.bus.leases import BusLeases
 from hythe.bus.service import Service
+from hythe.holding import Holder
 from hythe.process_runner import Process
 from hythe_distribution.adapters.content_url import open_content
 from hythe_distribution.adapters.docker_config import DockerConfig
@@ -85,6 +87,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         naming = Naming(MetadataNames(process.bus))
         images = catalogue(naming, content, looks)
         library = Library(content, records)
+        holder = Holder(BusLeases(process.bus))
         fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
         resolver = Resolver(registry, content, questions)
         bringer = Bringer(fetcher, resolver, questions)
@@ -102,20 +105,22 @@ async def build(process: Process) -> AsyncIterator[None]:
         BlobRoutes(content, fetcher, sessions).register(server)
         checker = Checker(content, records, Refetcher(fetcher, resolver, asyncio.get_running_loop()))
         service = Service(process, "distribution")
-        blobs = ContentHandlers(library, content, fetcher, sessions, checker, server, questions, checks)
+        blobs = ContentHandlers(library, content, fetcher, sessions, checker, server, questions, checks, holder)
         blobs.register(service)
-        Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address).register(service)
-        TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions)).register(service)
+        Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address, holder).register(service)
+        TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions), holder).register(service)
         CatalogueHandlers(images).register(service)
         artifacts = ArtifactFetcher(resolver, bringer, content, publisher, naming, verifier, questions)
-        ArtifactHandlers(artifacts).register(service)
-        RegisterHandlers(Registrar(library, content, publisher, images.listing, questions)).register(service)
-        ArchiveHandlers(library, content, images, server, questions, load_zstd()).register(service)
+        ArtifactHandlers(artifacts, holder).register(service)
+        registrar = Registrar(library, content, publisher, images.listing, questions)
+        RegisterHandlers(registrar, holder).register(service)
+        ArchiveHandlers(library, content, images, server, questions, load_zstd(), holder).register(service)
         server.start()
         try:
             await service.start()
             yield
         finally:
             await service.stop()
+            await holder.close()
             await fetcher.close()
             await asyncio.to_thread(server.close)

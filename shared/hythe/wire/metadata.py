@@ -87,7 +87,7 @@ class ImagePut(Request):
     """``image.put``: point a name at a root manifest or index.
 
     With `if_revision` set, only if the record still has that revision (0: does not exist), else Conflict: so an older
-    resolve never overwrites a newer one.
+    resolve never overwrites a newer one. The lease `lease` ends in the same transaction: the name keeps what it kept.
     """
 
     reference: str
@@ -95,6 +95,7 @@ class ImagePut(Request):
     media_type: str
     size_bytes: Annotated[int, Field(ge=0)]
     if_revision: Annotated[int, Field(ge=0)] | None = None
+    lease: str = ""
 
 
 class ImageGet(Request):

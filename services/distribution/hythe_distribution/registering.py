@@ -38,8 +38,8 @@ class Registrar:
     async def register(self, namespace: str, reference: Reference, target: Descriptor, held: Held) -> ListedImage:
         """Point `reference` at `target`, an image, an artifact or an index, once all of it is seen to be there.
 
-        What the documents name is referred to, and then looked at once more when it is made visible. The blobs get the labels that a pull gives them. An image that loses its last name by this becomes a dangling one.
-        May be repeated.
+        What the documents name is referred to, and looked at once more when it is made visible. The blobs get the labels
+        that a pull gives them. An image that loses its last name by this becomes a dangling one. May be repeated.
 
         Raises:
             FailedPrecondition: the namespace has no such blob, or another size of it than is said (details ``digest``); or

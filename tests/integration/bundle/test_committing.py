@@ -11,6 +11,7 @@ import pytest
 
 from hythe.digest import Digest, digest_of
 from hythe.errors import FailedPrecondition, NotFound, ResourceExhausted
+from hythe.holding import Holder
 from hythe.identifiers import new_id
 from hythe.oci import Manifest, default_platform, parse_config, parse_document
 from hythe_bundle.adapters.differ_worker import WorkerDiffer
@@ -21,6 +22,7 @@ from hythe_bundle.differ import SHRANK, Comparison, LayerForm, Sink, WrittenLaye
 from hythe_bundle.new_image import ImageWish
 from scripts.lab.images import Image, ImageBuilder, Layer
 from tests.fakes.blobs import LocalBlobs
+from tests.fakes.leases import MemoryLeases
 from tests.fakes.stores import MemoryStore
 from tests.fixtures.bundles import Rig
 
@@ -48,7 +50,7 @@ class Lab:
 
     def __init__(self, directory: Path) -> None:
         self.rig = Rig(directory / "bundle", LocalBlobs(directory / "blobs"))
-        self.store = MemoryStore()
+        self.store, self.leases = MemoryStore(), MemoryLeases()
         self.differ = ShrinkingDiffer(self.rig.root)
         self.comparer = Comparer(self.rig.snapshots, self.differ, self.store)
         images = ImageCache(self.rig.database)
@@ -74,7 +76,8 @@ class Lab:
     async def commit(self, key: str) -> tuple[Manifest, list[str]]:
         """Commit a snapshot; return the manifest of the image and the commands of its history."""
         order = CommitOrder(NAMESPACE, key, "local/made", ImageWish(10**18), LayerForm())
-        made = await self.committer.commit(order, lambda done: None)
+        async with Holder(self.leases).hold(NAMESPACE, "commit") as held:
+            made = await self.committer.commit(order, held, lambda done: None)
         assert self.store.names[NAMESPACE, "local/made"] == made.manifest
         manifest = parse_document(self.store.blobs[NAMESPACE, made.manifest.digest])
         assert isinstance(manifest, Manifest)

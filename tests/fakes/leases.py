@@ -17,19 +17,19 @@ class MemoryLeases:
     Attributes:
         held: labels of what each lease keeps, by namespace and lease.
         log: what was done, as ``refer``, ``renew``, ``remove`` or ``end with name``, oldest first.
-        away: metadata is not running.
+        away: metadata is not running; `refused` counts who asked it all the same.
         on_refer: called before a reference is acknowledged, with what is referred to.
     """
 
     def __init__(self) -> None:
         self.held: dict[tuple[str, str], dict[Digest, Mapping[str, str]]] = {}
         self.log: list[str] = []
-        self.away = False
+        self.away, self.refused = False, 0
         self.on_refer: Callable[[Sequence[Referred]], None] = lambda contents: None
 
     def keeps(self, digest: Digest) -> bool:
         """Tell whether some lease keeps a blob: it is named, or the labels of what is kept name it."""
-        return any(self._reaches(kept, digest) for kept in self.held.values())
+        return any(self._reaches(kept, digest) for kept in tuple(self.held.values()))
 
     def lose(self) -> None:
         """Have all leases run out."""
@@ -61,12 +61,13 @@ class MemoryLeases:
     async def _answer(self, what: str) -> None:
         await asyncio.sleep(0)
         if self.away:
+            self.refused += 1
             raise Unavailable(f"ask metadata to {what}: metadata is not running", service="metadata")
         self.log.append(what)
 
     @staticmethod
     def _reaches(kept: Mapping[Digest, Mapping[str, str]], wanted: Digest) -> bool:
-        return wanted in kept or any(str(wanted) in labels.values() for labels in kept.values())
+        return wanted in kept or any(str(wanted) in labels.values() for labels in tuple(kept.values()))
 
 
 def a_hold(leases: MemoryLeases | None = None, lease: str = "test") -> Held:

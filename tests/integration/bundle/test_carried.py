@@ -24,7 +24,9 @@ from hythe.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
+    Unavailable,
 )
+from hythe.holding import Holder
 from hythe.linux import mountinfo
 from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters.carrying import CarryingWorker
@@ -32,9 +34,10 @@ from hythe_bundle.carrying import Compression, Packing, Sight
 from hythe_bundle.wishes import Wishes
 from hythe_bundle.worker.copying import GONE, Manner
 from scripts.lab.images import Image, ImageBuilder, Layer
-from tests.fakes.leases import a_hold
+from tests.fakes.leases import MemoryLeases, a_hold
 from tests.fixtures.bundles import ORIGIN, mounted
 from tests.fixtures.carried import CONFIG, CarriedRig, foreign, tree
+from tests.fixtures.waiting import until
 
 
 @pytest.fixture
@@ -415,6 +418,27 @@ async def test_failure_to_store_ends_the_packing(carried: CarriedRig, image: Ima
     with pytest.raises(ResourceExhausted, match="full"):
         await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, a_hold(), carried.told)
     assert carried.store.blobs == {} and carried.store.open == 0
+
+
+async def test_stored_bundle_is_held_until_it_has_its_name(carried: CarriedRig, image: Image) -> None:
+    """Layer, config and manifest are each referred to before they are put into content; without metadata nothing is."""
+    directory, leases = await carried.create(image, "one"), MemoryLeases()
+    here: list[set[Digest]] = []
+    leases.on_refer = lambda contents: here.append(
+        {each.digest for each in contents} & carried.store.digests("default")
+    )
+    async with Holder(leases).hold("default", "store") as held:
+        stored = await carried.packer.store("default", "", str(directory), "registry.test/a", None, held, carried.told)
+        assert set(leases.held["default", "store"]) == carried.store.digests("default")
+        assert stored.target.digest in leases.held["default", "store"]
+    assert here == [set(), set(), set()]
+    await until(lambda: not leases.held, what="no lease is left")
+    carried.store.blobs.clear()
+    leases.away = True
+    with pytest.raises(Unavailable):
+        async with Holder(leases).hold("default", "store") as held:
+            await carried.packer.store("default", "", str(directory), "registry.test/b", None, held, carried.told)
+    assert (carried.store.blobs, carried.store.open) == ({}, 0)
 
 
 async def test_image_is_no_packed_bundle(carried: CarriedRig, image: Image) -> None:

@@ -34,7 +34,19 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 # What a service's own decisions may use of the shared library; the outer modules convert for them.
 DOMAIN = {
     *("errors", "digest", "reference", "oci", "identifiers", "ports", "deadline", "clock", "tracing", "durable"),
-    *("failpoints", "subjects", "process", "filters", "labels", "patterns", "archive", "threads", "gc_trust", "gc_watch"),
+    *(
+        "failpoints",
+        "subjects",
+        "process",
+        "filters",
+        "labels",
+        "patterns",
+        "archive",
+        "threads",
+        "holding",
+        "gc_trust",
+        "gc_watch",
+    ),
 }
 OUTER = (
     *(

@@ -24,6 +24,7 @@ class MemoryNames:
         now: what new records get as their times.
         away: metadata is not running.
         before_change: called before each change, with its verb and reference.
+        on_lease: told the namespace and the lease that ends with a name.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class MemoryNames:
         self.now = "2026-06-01T00:00:00.000000Z"
         self.away = False
         self.before_change: Callable[[str, str], None] = lambda verb, reference: None
+        self.on_lease: Callable[[str, str], None] = lambda namespace, lease: None
         self._containers: list[tuple[str, ContainerUse]] = []
         self._revision = 0
 
@@ -55,7 +57,7 @@ class MemoryNames:
         return self.records.get((namespace, str(reference)))
 
     async def put(
-        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None
+        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None, lease: str = ""
     ) -> NamedImage:
         """See `NameRecords.put`."""
         await self._answer()
@@ -64,6 +66,7 @@ class MemoryNames:
         if if_revision is not None and if_revision != (before.revision if before else 0):
             raise Conflict(f"put image {reference}: another revision")
         self.move(str(reference), target, namespace)
+        self.on_lease(namespace, lease)
         record = self.records[namespace, str(reference)]
         if before is not None:
             record = self.records[namespace, str(reference)] = replace(record, created_at=before.created_at)
@@ -104,11 +107,16 @@ class MemoryNames:
 
 
 class Names:
-    """A body of `hythe_distribution.claiming.ImageNames` in memory, with a call to make before each `put`."""
+    """A body of `hythe_distribution.claiming.ImageNames` in memory, with a call to make before each `put`.
+
+    Attributes:
+        on_lease: told the namespace and the lease that ends with a name.
+    """
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], NameRecord] = {}
         self.before_put: Callable[[], None] = lambda: None
+        self.on_lease: Callable[[str, str], None] = lambda namespace, lease: None
         self.away = False
         self._revision = 0
 
@@ -118,12 +126,15 @@ class Names:
             raise Unavailable("ask metadata.image.get: metadata is not running", service="metadata")
         return self.records.get((namespace, str(reference)), NameRecord(0, None))
 
-    async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
+    async def put(
+        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int, lease: str = ""
+    ) -> None:
         """See `hythe_distribution.claiming.ImageNames.put`."""
         self.before_put()
         if (await self.get(namespace, reference)).revision != if_revision:
             raise Conflict(f"put {reference}: changed meanwhile")
         self.point(namespace, reference, target.digest)
+        self.on_lease(namespace, lease)
 
     def point(self, namespace: str, reference: Reference, digest: Digest) -> None:
         """Change a record as somebody else would."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.errors import InvalidArgument
+from hythe.holding import Holder
 from hythe.wire import bundle as bundle_wire
 from hythe.wire import bundles as wire
 from hythe.wire import distribution
@@ -25,10 +26,11 @@ _OF_A_CONFIG = frozenset(("stdin", "auto_remove", "labels", "stop_timeout_s", "d
 class BundleHandlers:
     """The endpoints of carried bundles."""
 
-    def __init__(self, directories: Directories, known: KnownBundles, packer: Packer) -> None:
+    def __init__(self, directories: Directories, known: KnownBundles, packer: Packer, holder: Holder) -> None:
         self._directories = directories
         self._known = known
         self._packer = packer
+        self._holder = holder
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -93,14 +95,16 @@ class BundleHandlers:
     async def store(self, context: Context, request: wire.BundleStore, progress: Progress) -> wire.BundleStored:
         """Answer ``bundle.store``."""
         _check_one(request.id, request.directory)
-        stored = await self._packer.store(
-            context.namespace,
-            request.id or "",
-            request.directory,
-            request.reference,
-            request.epoch_s,
-            _told(progress, "packing"),
-        )
+        async with self._holder.hold(context.namespace, context.request_id) as held:
+            stored = await self._packer.store(
+                context.namespace,
+                request.id or "",
+                request.directory,
+                request.reference,
+                request.epoch_s,
+                held,
+                _told(progress, "packing"),
+            )
         target = distribution.Descriptor(
             media_type=stored.target.media_type,
             digest=str(stored.target.digest),

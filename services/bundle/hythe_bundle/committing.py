@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hythe import tracing
 from hythe.digest import Digest, parse_digest
 from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
+from hythe.holding import Held
 from hythe.oci import Descriptor, Manifest, Platform, parse_config, parse_document
 from hythe.oci.media_types import CONFIG_TYPES
 from hythe.ports.snapshots import Snapshot
@@ -62,12 +63,13 @@ class Committer:
         self._images = images
         self._platform = platform
 
-    async def commit(self, order: CommitOrder, progress: Callable[[int], None]) -> Committed:
+    async def commit(self, order: CommitOrder, held: Held, progress: Callable[[int], None]) -> Committed:
         """Make an image of what a snapshot changes and of the image below it, and give it a name.
 
         A container's image is the one that it was made from; any other snapshot's the one that ends with its parent. Where
         that is unknown, the new image has one layer with everything that the snapshot shows. A snapshot that something
-        writes to meanwhile is read as it is. When this fails or is cancelled, nothing of it is left in content.
+        writes to meanwhile is read as it is. When this fails or is cancelled, nothing of it is left in content. What the new
+        image is made of is referred to before it is looked for, and `held` until the image has its name.
 
         Args:
             progress: told the bytes of the layer's archive written so far, now and then.
@@ -82,12 +84,12 @@ class Committer:
             raise InvalidArgument(f"commit to {order.reference}: a name for a new image has no digest")
         snapshot = await self._comparer.find(order.namespace, order.key)
         record = record_in(snapshot.labels)
-        with tracing.span("read base image"):
-            base = await self._base(order.namespace, snapshot)
-        wish = order.wish if record is None else _with_command(order.wish, record["args"])
-        new_image.check(base, wish)
-        other = NOTHING if base is None else None
-        async with additions(self._store, order.namespace) as added:
+        async with additions(self._store, order.namespace, held) as added:
+            with tracing.span("read base image"):
+                base = await self._base(order.namespace, snapshot, added)
+            wish = order.wish if record is None else _with_command(order.wish, record["args"])
+            new_image.check(base, wish)
+            other = NOTHING if base is None else None
             layer = await self._comparer.store_layer(order.namespace, order.key, other, order.form, added, progress)
             return await self._make(order, base, wish, layer, added)
 
@@ -105,20 +107,21 @@ class Committer:
         below = sum(blob.size_bytes for blob in base.manifest.layers) if base is not None else 0
         return Committed(reference, manifest, config, layer, config.size_bytes + below + layer.blob.size_bytes)
 
-    async def _base(self, namespace: str, snapshot: Snapshot) -> BaseImage | None:
+    async def _base(self, namespace: str, snapshot: Snapshot, added: Additions) -> BaseImage | None:
         record = record_in(snapshot.labels)
         if record is not None:
             image = record["image"]
-            return await self._read(namespace, parse_digest(image["manifest"]), image["reference"])
+            return await self._read(namespace, parse_digest(image["manifest"]), image["reference"], added)
         known = self._images.by_chain(snapshot.parent) if snapshot.parent else None
-        return await self._read(namespace, known.manifest, "") if known is not None else None
+        return await self._read(namespace, known.manifest, "", added) if known is not None else None
 
-    async def _read(self, namespace: str, digest: Digest, name: str) -> BaseImage:
-        """Return an image all of which is in the namespace's content.
+    async def _read(self, namespace: str, digest: Digest, name: str, added: Additions) -> BaseImage:
+        """Return an image all of which is in the namespace's content, and keep it there.
 
         Raises:
             FailedPrecondition: it is not.
         """
+        await added.refer(digest)
         try:
             manifest = parse_document(await self._store.read(namespace, digest))
             if not isinstance(manifest, Manifest) or manifest.config.media_type not in CONFIG_TYPES:

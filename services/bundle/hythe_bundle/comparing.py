@@ -127,6 +127,7 @@ class Comparer:
                 span.set("oci.size_bytes", written.size_bytes)
             with tracing.span("commit layer", oci__digest=str(written.digest)):
                 labels = {UNCOMPRESSED: str(written.diff_id)}
+                await added.refer(written.digest)
                 new = await ingest.commit(written.digest, written.size_bytes, labels)
                 added.note(written.digest, new=new)
         return StoredLayer(Descriptor(LAYER_TYPES[form.compression], written.digest, written.size_bytes), written, new)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.clock import now_ns
+from hythe.holding import Holder
 from hythe.wire import changes as wire
 from hythe.wire.distribution import Descriptor as DescriptorMessage
 from hythe_bundle.committing import CommitOrder, Committer
@@ -21,11 +22,12 @@ _LETTERS = {"added": "A", "changed": "C", "deleted": "D"}
 class DiffHandlers:
     """The endpoints."""
 
-    def __init__(self, comparer: Comparer, committer: Committer, store: Store, host: str) -> None:
+    def __init__(self, comparer: Comparer, committer: Committer, store: Store, host: str, holder: Holder) -> None:
         self._comparer = comparer
         self._committer = committer
         self._store = store
         self._host = host
+        self._holder = holder
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -45,12 +47,14 @@ class DiffHandlers:
         return wire.ChangesTold(count=count)
 
     async def snapshot_diff(self, context: Context, request: wire.SnapshotDiff, progress: Progress) -> wire.LayerStored:
-        """Answer ``snapshot.diff``."""
+        """Answer ``snapshot.diff``. The layer is held for as long as a lease lasts, for the caller to refer to it."""
         form = LayerForm(request.compression, request.source_date_epoch)
-        async with additions(self._store, context.namespace) as added:
-            layer = await self._comparer.store_layer(
-                context.namespace, request.key, request.other or None, form, added, _told(progress)
-            )
+        namespace, other = context.namespace, request.other or None
+        async with self._holder.hold(namespace, context.request_id) as held:
+            async with additions(self._store, namespace, held) as added:
+                layer = await self._comparer.store_layer(namespace, request.key, other, form, added, _told(progress))
+            async with held.handed_over():
+                pass  # nobody ends it: it runs out
         return _layer(layer)
 
     async def image_commit(
@@ -71,7 +75,8 @@ class DiffHandlers:
             ),
             form=LayerForm(image.compression, epoch),
         )
-        made = await self._committer.commit(order, _told(progress))
+        async with self._holder.hold(context.namespace, context.request_id) as held:
+            made = await self._committer.commit(order, held, _told(progress))
         return wire.ImageCommitted(
             reference=made.reference,
             digest=str(made.manifest.digest),

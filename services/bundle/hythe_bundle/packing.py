@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hythe import threads, tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, NotFound
+from hythe.holding import Held
 from hythe.oci import Descriptor
 from hythe.oci.fields import load_object
 from hythe.oci.media_types import OCI_MANIFEST
@@ -124,6 +125,7 @@ class Packer:
         directory: str,
         reference: str,
         epoch_s: int | None,
+        held: Held,
         progress: Progress,
     ) -> Stored:
         """Put a bundle into the content of the namespace as an artifact, and give it a name.
@@ -138,7 +140,7 @@ class Packer:
         name = str(parse_reference(reference))
         subject = await self._subject(namespace, container_id, directory)
         progress(0, 0)
-        async with additions(self._store, namespace) as added:
+        async with additions(self._store, namespace, held) as added:
             with tracing.span("pack bundle"):
                 layer, result = await self._store_layer(namespace, subject, epoch_s, added, progress)
             raw_config = carried.artifact_config(subject.files)
@@ -156,6 +158,7 @@ class Packer:
             result = await self._carrier.pack_into(subject.sight, packing, ingest.write, lambda done: progress(done, 0))
             await self._check_whole(subject)
             layer = Descriptor(carried.LAYER_TYPE, Digest(result.digest), result.size_bytes)
+            await added.refer(layer.digest)
             added.note(layer.digest, new=await ingest.commit(layer.digest, layer.size_bytes, {}))
         return layer, result
 

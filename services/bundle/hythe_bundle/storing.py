@@ -9,7 +9,9 @@ from typing import Protocol
 
 from hythe.digest import Digest, digest_of
 from hythe.errors import HytheError
+from hythe.holding import Held
 from hythe.oci import Descriptor
+from hythe.ports.leases import Referred
 
 
 class Ingest(Protocol):
@@ -61,12 +63,24 @@ class Store(Protocol):
 
 
 class Additions:
-    """The blobs that one piece of work has added to a namespace, to take them out again if it fails."""
+    """The blobs that one piece of work has added to a namespace, to take them out again if it fails.
 
-    def __init__(self, store: Store, namespace: str) -> None:
+    Until the work has ended they are held, and so is what they stand on: nothing else refers to them yet.
+    """
+
+    def __init__(self, store: Store, namespace: str, held: Held) -> None:
         self._store = store
         self._namespace = namespace
+        self._held = held
         self._new: list[Digest] = []
+
+    async def refer(self, digest: Digest) -> None:
+        """Keep a blob and what its labels name, be it here or about to be committed; before it is asked whether it is here.
+
+        Raises:
+            Unavailable, DeadlineExceeded: metadata is away.
+        """
+        await self._held.refer([Referred(digest)])
 
     def note(self, digest: Digest, *, new: bool) -> None:
         """Take note of a blob that was committed; only one that is `new` would be taken out."""
@@ -77,9 +91,10 @@ class Additions:
         """Put a document into the namespace and return its digest.
 
         Raises:
-            HytheError: see `Ingest`.
+            HytheError: see `Ingest` and `refer`.
         """
         digest = digest_of(data)
+        await self.refer(digest)
         async with self._store.ingest(self._namespace) as ingest:
             await ingest.write(data)
             self.note(digest, new=await ingest.commit(digest, len(data), {}))
@@ -95,12 +110,12 @@ class Additions:
 
 
 @asynccontextmanager
-async def additions(store: Store, namespace: str) -> AsyncIterator[Additions]:
+async def additions(store: Store, namespace: str, held: Held) -> AsyncIterator[Additions]:
     """Run a block that adds blobs; if it fails or is cancelled, they are taken out again.
 
     A blob that somebody else begins to use meanwhile is missing to him then; who registers an image looks for that.
     """
-    added = Additions(store, namespace)
+    added = Additions(store, namespace, held)
     try:
         yield added
     except BaseException:

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from hythe.bus.leases import BusLeases
 from hythe.bus.service import Service
+from hythe.holding import Holder
 from hythe.oci import Platform, default_platform
 from hythe.ports.snapshots import Snapshotter
 from hythe.process_runner import Process
@@ -80,20 +82,21 @@ async def build(process: Process) -> AsyncIterator[None]:
     service = Service(process, "bundle")
     Handlers(bundles, unpacker, platform).register(service)
     VolumeHandlers(volumes, process.settings.host).register(service)
-    store = BusStore(process.bus, process.settings.host)
+    store, holder = BusStore(process.bus, process.settings.host), Holder(BusLeases(process.bus))
     carried = await _carried_bundles(
-        process, database, snapshots, unpacker, blobs, store, bundles, descriptions, platform
+        process, database, snapshots, unpacker, blobs, store, holder, bundles, descriptions, platform
     )
     carried.register(service)
     SnapshotHandlers(UserSnapshots(snapshots)).register(service)
     comparer = Comparer(snapshots, WorkerDiffer(root), store)
     committer = Committer(comparer, store, images, platform)
-    DiffHandlers(comparer, committer, store, process.settings.host).register(service)
+    DiffHandlers(comparer, committer, store, process.settings.host, holder).register(service)
     await service.start()
     try:
         yield
     finally:
         await service.stop()
+        await holder.close()
         await volumes.close()
         await snapshots.close()
         await asyncio.to_thread(database.close)
@@ -106,6 +109,7 @@ async def _carried_bundles(
     unpacker: Unpacker,
     blobs: Blobs,
     store: Store,
+    holder: Holder,
     bundles: Bundles,
     descriptions: Descriptions,
     platform: Platform,
@@ -132,4 +136,5 @@ async def _carried_bundles(
         ),
         KnownBundles(bundles, making, ledger, ground, disk),
         Packer(snapshots, bundles, making, ground, carrier, store, disk, ground.own_root),
+        holder,
     )

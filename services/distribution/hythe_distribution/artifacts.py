@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hythe import tracing
 from hythe.errors import InvalidArgument, Unavailable
+from hythe.holding import Held
 from hythe.oci import Descriptor, Manifest
 from hythe.ports.content import Content
 from hythe.reference import Reference
@@ -13,6 +14,7 @@ from hythe_distribution.bringing import Bringer
 from hythe_distribution.claiming import MAX_ATTEMPTS, ImageNames, claim
 from hythe_distribution.documents import has_blob
 from hythe_distribution.fetcher import Watch
+from hythe_distribution.holding import publish_held, references
 from hythe_distribution.hosts import source_of
 from hythe_distribution.image_labels import Brought
 from hythe_distribution.publishing import Publisher
@@ -54,7 +56,7 @@ class ArtifactFetcher:
         self._workers = workers
 
     async def fetch(
-        self, namespace: str, reference: Reference, artifact_type: str, plain_http: bool, watch: Watch
+        self, namespace: str, reference: Reference, artifact_type: str, plain_http: bool, held: Held, watch: Watch
     ) -> FetchedArtifact:
         """Bring all content of an artifact into the store, make it visible in the namespace, and register its name.
 
@@ -73,13 +75,16 @@ class ArtifactFetcher:
             _check_type(reference, tree, artifact_type)
             target = tree.root.descriptor
             await verify_image(self._verifier, reference, target)
+            brought = Brought(tree, (source,), {}, foreign=tree.foreign)
+            await held.refer(references((brought,)))
+            await self._resolver.keep(tree)
             await self._workers.run(None, self._check_room, tree)
             with tracing.span("fetch layers", oci__layers=len(tree.blobs)):
                 fetched_bytes += await self._bringer.bring(source, tree.blobs, tree.opaque, tree.foreign, watch)
-            brought = Brought(tree, (source,), {}, foreign=tree.foreign)
-            if not await self._publisher.publish(namespace, (brought,)):
+            if not await publish_held(self._publisher, held, namespace, (brought,)):
                 continue
-            if await claim(self._names, namespace, reference, target, before, last=attempt + 1 == MAX_ATTEMPTS):
+            last = attempt + 1 == MAX_ATTEMPTS
+            if await claim(self._names, namespace, reference, target, before, held, last=last):
                 return FetchedArtifact(reference, target, fetched_bytes)
         raise Unavailable(f"fetch {reference}: its blobs are deleted as fast as they are fetched")
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import Conflict
+from hythe.holding import Held
 from hythe.oci import Descriptor
 from hythe.reference import Reference
 
@@ -33,8 +34,10 @@ class ImageNames(Protocol):
             Unavailable: metadata is away.
         """
 
-    async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
-        """Point a name at `target` if its record still has the revision `if_revision`.
+    async def put(
+        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int, lease: str = ""
+    ) -> None:
+        """Point a name at `target` if its record still has the revision `if_revision`, and end `lease` with that.
 
         Raises:
             Conflict: it has another.
@@ -43,7 +46,14 @@ class ImageNames(Protocol):
 
 
 async def claim(
-    names: ImageNames, namespace: str, reference: Reference, target: Descriptor, before: NameRecord, *, last: bool
+    names: ImageNames,
+    namespace: str,
+    reference: Reference,
+    target: Descriptor,
+    before: NameRecord,
+    held: Held,
+    *,
+    last: bool,
 ) -> bool:
     """Point a name at `target` and tell whether it does.
 
@@ -51,6 +61,7 @@ async def claim(
 
     Args:
         before: what the name pointed to before the registry was asked.
+        held: what keeps the target until the name does; from then on, nothing else does.
         last: this is the last attempt.
 
     Raises:
@@ -61,7 +72,8 @@ async def claim(
         return True
     with tracing.span("register name", container__image__name=str(reference)):
         try:
-            await names.put(namespace, reference, target, before.revision)
+            async with held.handed_over() as lease:
+                await names.put(namespace, reference, target, before.revision, lease)
         except Conflict:
             now = await names.get(namespace, reference)
             if now.digest != target.digest and last:

@@ -72,12 +72,14 @@ class Checker:
         blobs: Iterable[LabelledBlob],
         *,
         repair: bool,
+        refer: Callable[[Digest], None],
         cancellation: Cancellation,
         report: Callable[[int, int], None],
     ) -> Iterator[Finding]:
         """Yield what is wrong with `blobs`, each after it was repaired where that was asked for.
 
         Args:
+            refer: keeps a blob from being collected from before it is repaired.
             report: told how many blobs and bytes were looked at, at each blob and each 64 MiB.
         """
         done_blobs = done_bytes = 0
@@ -92,6 +94,8 @@ class Checker:
             done_blobs, done_bytes = done_blobs + 1, done_bytes + blob.size_bytes
             report(done_blobs, done_bytes)
             if wrong is not None:
+                if repair:
+                    refer(blob.digest)
                 yield self._repair(blob, wrong, cancellation) if repair else wrong
 
     def _examine(self, blob: LabelledBlob, cancellation: Cancellation, told: Callable[[int], None]) -> Finding | None:

@@ -9,7 +9,9 @@ from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.clock import rfc3339_of
 from hythe.digest import Digest, parse_digest
+from hythe.holding import Holder
 from hythe.ports.content import Content, IngestStatus
+from hythe.ports.leases import Referred
 from hythe.ports.namespace_content import LabelledBlob
 from hythe.wire import content as wire
 from hythe.wire.base import Empty
@@ -38,6 +40,7 @@ class ContentHandlers:
         server: HttpServer,
         workers: Workers,
         checks: Workers,
+        holder: Holder,
     ) -> None:
         """Answer questions in threads of `workers`; what reads whole stores has `checks` for itself."""
         self._library = library
@@ -48,6 +51,7 @@ class ContentHandlers:
         self._server = server
         self._workers = workers
         self._checks = checks
+        self._holder = holder
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -134,10 +138,19 @@ class ContentHandlers:
             )
             loop.call_soon_threadsafe(progress, news)
 
-        def work() -> list[Finding]:
-            return list(self._checker.check(blobs, repair=request.repair, cancellation=cancellation, report=report))
+        async with self._holder.hold(context.namespace, context.request_id) as held:
 
-        findings = await self._checks.run(cancellation, work)
+            def refer(digest: Digest) -> None:
+                asyncio.run_coroutine_threadsafe(held.refer([Referred(digest)]), loop).result()
+
+            def work() -> list[Finding]:
+                return list(
+                    self._checker.check(
+                        blobs, repair=request.repair, refer=refer, cancellation=cancellation, report=report
+                    )
+                )
+
+            findings = await self._checks.run(cancellation, work)
         return wire.ContentChecked(
             blobs=len(blobs), size_bytes=total_bytes, findings=[_finding(finding) for finding in findings]
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hythe.digest import Digest
 from hythe.errors import InvalidArgument
+from hythe.holding import Held
 from hythe.oci import Descriptor, Platform
 from hythe.ports.content import Content
 from hythe.reference import Reference
@@ -17,6 +18,7 @@ from hythe_distribution.cancellation import Cancellation, Cancelled
 from hythe_distribution.configs import is_image
 from hythe_distribution.documents import has_blob
 from hythe_distribution.fetcher import BlobProgress
+from hythe_distribution.holding import publish_held, references
 from hythe_distribution.hosts import source_of
 from hythe_distribution.image_labels import Brought, repositories_in
 from hythe_distribution.progress import SendWatch
@@ -74,11 +76,11 @@ class Copier:
         self._verifier = verifier
         self._workers = workers
 
-    async def copy(self, namespace: str, order: CopyOrder, watch: SendWatch) -> Pushed:
+    async def copy(self, namespace: str, order: CopyOrder, held: Held, watch: SendWatch) -> Pushed:
         """Make the target's registry have an image, byte for byte; only blobs that it lacks are fetched and sent.
 
         Where source and target are at one registry, blobs are mounted and don't travel. What came to this host is visible
-        in the namespace then, and is collected when nothing there keeps it.
+        in the namespace then, and is collected when nothing there keeps it; until the copy has ended, `held` does.
 
         Raises:
             InvalidArgument: the target names another digest, or both one and all platforms are asked for.
@@ -94,10 +96,13 @@ class Copier:
         if order.referrers:
             subjects = dict.fromkeys((digest, *(node.document.digest for node in tree.manifests if is_image(node))))
             about = await self._referrers.trees(order.source, order.source_plain_http, tuple(subjects))
+        await held.refer(references((Brought(tree, ()), *about)))
+        for each in (tree, *(found.tree for found in about)):
+            await self._resolver.keep(each)
         sent = await self._send(namespace, order, tree, order.target.tag or order.target.version, watch)
         for found in about:
             sent += await self._send(namespace, order, found.tree, str(found.tree.root.digest), watch)
-        await self._publish(namespace, order, tree, about)
+        await self._publish(namespace, order, tree, about, held)
         return Pushed(str(order.target), digest, sent, tuple(found.tree.root.digest for found in about))
 
     async def _tree(self, order: CopyOrder) -> Tree:
@@ -142,14 +147,17 @@ class Copier:
 
         return await self._sender.send(target, tree, version, read, mount_from, watch)
 
-    async def _publish(self, namespace: str, order: CopyOrder, tree: Tree, about: Sequence[Brought]) -> None:
+    async def _publish(
+        self, namespace: str, order: CopyOrder, tree: Tree, about: Sequence[Brought], held: Held
+    ) -> None:
         sources = (
             source_of(order.source, order.source_plain_http),
             source_of(order.target, order.target_plain_http),
         )
         brought = [Brought(tree, sources), *(replace(found, sources=sources) for found in about)]
         for _ in range(MAX_ATTEMPTS):  # a blob may be deleted meanwhile, which takes nothing from the copy
-            if await self._publisher.publish(namespace, await self._workers.run(None, self._present, brought)):
+            present = await self._workers.run(None, self._present, brought)
+            if await publish_held(self._publisher, held, namespace, present):
                 break
 
     def _present(self, brought: Sequence[Brought]) -> list[Brought]:

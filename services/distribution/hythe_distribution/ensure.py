@@ -1,4 +1,9 @@
-"""Making sure that one blob of an image is on this host, whatever kind of blob it is."""
+"""Making sure that one blob of an image is on this host, whatever kind of blob it is.
+
+Who asks holds the image already, so no lease is made for it: a container's record keeps the image that it is made from, and
+of an image that is just being pulled, the lease of the pull does until its name does. What is found here all the same to be
+gone when it is opened is asked for again.
+"""
 
 from __future__ import annotations
 

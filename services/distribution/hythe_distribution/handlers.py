@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.digest import Digest, parse_digest
+from hythe.holding import Holder
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
 from hythe.wire import distribution as wire
@@ -21,11 +22,14 @@ from hythe_distribution.resolver import Resolved
 class Handlers:
     """Their endpoints."""
 
-    def __init__(self, puller: Puller, ensurer: Ensurer, address: Callable[[Digest], Awaitable[str]]) -> None:
+    def __init__(
+        self, puller: Puller, ensurer: Ensurer, address: Callable[[Digest], Awaitable[str]], holder: Holder
+    ) -> None:
         """Answer; `address` gives a URL of a blob that is no file of this host."""
         self._puller = puller
         self._ensurer = ensurer
         self._address = address
+        self._holder = holder
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -51,7 +55,8 @@ class Handlers:
             request.foreign_layers,
             request.referrers,
         )
-        pulled = await self._puller.pull(context.namespace, wish, report)
+        async with self._holder.hold(context.namespace, context.request_id) as held:
+            pulled = await self._puller.pull(context.namespace, wish, held, report)
         return wire.ImagePulled(
             image=resolved_message(pulled.image),
             fetched_bytes=pulled.fetched_bytes,

@@ -74,9 +74,11 @@ class NameRecords(Protocol):
         """Return the record of a name; None where there is none."""
 
     async def put(
-        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None
+        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None, lease: str = ""
     ) -> NamedImage:
         """Point a name at `target`; with `if_revision` only if its record still has that (0: there is none).
+
+        A `lease` that is named ends in the same transaction.
 
         Raises:
             Conflict: it has another.
@@ -122,14 +124,24 @@ class Naming:
         record = await self._records.get(namespace, reference)
         return NameRecord(record.revision, record.digest) if record else NameRecord(0, None)
 
-    async def put(self, namespace: str, reference: Reference, target: Descriptor, if_revision: int) -> None:
+    async def put(
+        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int, lease: str = ""
+    ) -> None:
         """See `hythe_distribution.claiming.ImageNames.put`; refuses what `point` refuses."""
-        await self.point(namespace, reference, target, if_revision)
+        await self.point(namespace, reference, target, if_revision, lease)
 
     async def point(
-        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None = None
+        self,
+        namespace: str,
+        reference: Reference,
+        target: Descriptor,
+        if_revision: int | None = None,
+        lease: str = "",
     ) -> NamedImage:
         """Point a name at `target`, wherever it points now or only if its record has the revision `if_revision`.
+
+        Args:
+            lease: what has kept the target until now; it ends with this.
 
         Raises:
             Conflict: it has another revision.
@@ -154,7 +166,7 @@ class Naming:
                 nameless = dangling_reference(target.digest)
                 record, dangling = await all_of(
                     (
-                        self._records.put(namespace, reference, target, if_revision),
+                        self._records.put(namespace, reference, target, if_revision, lease),
                         self._records.get(namespace, nameless),  # side by side: every pull waits for both
                     )
                 )

@@ -9,6 +9,7 @@ from typing import Literal
 from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, Unavailable
+from hythe.holding import Held
 from hythe.oci import Descriptor, Platform, layers_with_diff_ids
 from hythe.ports.content import Content
 from hythe.reference import Reference
@@ -16,6 +17,7 @@ from hythe_distribution.bringing import Bringer
 from hythe_distribution.claiming import MAX_ATTEMPTS, ImageNames, claim
 from hythe_distribution.documents import has_blob
 from hythe_distribution.fetcher import BlobProgress
+from hythe_distribution.holding import publish_held, references
 from hythe_distribution.hosts import source_of
 from hythe_distribution.image_labels import Brought
 from hythe_distribution.publishing import Publisher
@@ -86,12 +88,15 @@ class Puller:
         self._verifier = verifier
         self._workers = workers
 
-    async def pull(self, namespace: str, wish: Wish, report: Report) -> Pulled:
+    async def pull(self, namespace: str, wish: Wish, held: Held, report: Report) -> Pulled:
         """Bring all content of an image into the store, make it visible in the namespace, and register its name.
 
         The name is registered only if every blob arrived, was verified and is still there once it is visible, and only
         over the record that was there before the registry was asked: an older resolve never overwrites a newer one. When
         another pull was faster, or a blob was deleted meanwhile, all is done again, three times in all.
+
+        Before anything is stored, or it is asked what is here, all of the image is referred to: one transaction for the
+        documents of an image and one for what is about it. The name ends the lease.
 
         Args:
             report: told `Resolved` once, as soon as manifest and config are in the store, then each blob's progress.
@@ -111,16 +116,19 @@ class Puller:
                 reference, wish.platform, wish.plain_http, all_platforms=wish.all_platforms
             )
             await verify_image(self._verifier, reference, image.target)
+            brought = _brought(wish, image)
+            await held.refer(references((brought,)))
+            await self._resolver.keep(image.tree, image.images)
             await self._workers.run(None, self._check, wish, image)
             if attempt == 0:
                 report(image)
             fetched_bytes += await self._bring(wish, image, report)
-            about = await self._bring_referrers(wish, image, report)
+            about = await self._bring_referrers(wish, image, brought, held, report)
             fetched_bytes += about.fetched_bytes
-            brought = _brought(wish, image)
-            if not await self._publisher.publish(namespace, (brought, *about.brought)):
+            if not await publish_held(self._publisher, held, namespace, (brought, *about.brought)):
                 continue
-            if await claim(self._names, namespace, reference, image.target, before, last=attempt + 1 == MAX_ATTEMPTS):
+            last = attempt + 1 == MAX_ATTEMPTS
+            if await claim(self._names, namespace, reference, image.target, before, held, last=last):
                 return Pulled(image, fetched_bytes, tuple(tree.tree.root.digest for tree in about.brought))
         raise Unavailable(f"pull {reference}: its blobs are deleted as fast as they are fetched")
 
@@ -144,13 +152,16 @@ class Puller:
                 report,
             )
 
-    async def _bring_referrers(self, wish: Wish, image: Resolved, report: Report) -> _About:
+    async def _bring_referrers(self, wish: Wish, image: Resolved, own: Brought, held: Held, report: Report) -> _About:
         if not wish.referrers:
             return _About((), 0)
         subjects = dict.fromkeys((image.target.digest, *(found.manifest.digest for found in image.images)))
         brought = await self._referrers.trees(wish.reference, wish.plain_http, tuple(subjects))
         source, fetched_bytes = source_of(wish.reference, wish.plain_http), 0
+        if brought:
+            await held.refer(references((own, *brought)))
         for about in brought:
+            await self._resolver.keep(about.tree)
             fetched_bytes += await self._bringer.bring(source, about.tree.blobs, about.tree.opaque, (), report)
         return _About(brought, fetched_bytes)
 

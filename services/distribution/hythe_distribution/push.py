@@ -9,8 +9,10 @@ from typing import Protocol
 from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
+from hythe.holding import Held
 from hythe.oci import Descriptor, Index, Manifest, Platform, default_platform, parse_document
 from hythe.ports.content import Content
+from hythe.ports.leases import Referred
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.cancellation import Cancellation
 from hythe_distribution.documents import has_blob, read_document
@@ -90,11 +92,12 @@ class Pusher:
         self._sender = sender
         self._workers = workers
 
-    async def push(self, namespace: str, order: Order, watch: SendWatch) -> Pushed:
+    async def push(self, namespace: str, order: Order, held: Held, watch: SendWatch) -> Pushed:
         """Send an image from this host's content to a registry.
 
         Of an index without `Order.platform`, the index is sent with all of its entries that are here whole; unless
-        `Order.all_platforms`, only the one for this host must be. Nothing is sent unless all that must be is here.
+        `Order.all_platforms`, only the one for this host must be. Nothing is sent unless all that must be is here; it is
+        held from before that is looked at, so that an image whose last name goes meanwhile is sent whole.
 
         Raises:
             NotFound: there is no such image, or nothing in it for the platform.
@@ -108,6 +111,7 @@ class Pusher:
         root = found.digest
         target = _target(order, found.name)
         order = replace(order, image=found.name or order.image)
+        await held.refer([Referred(root)])
         with tracing.span("plan push", container__image__name=str(target), oci__manifest__digest=str(root)):
             plan = await self._workers.run(None, self._plan, namespace, root, order)
         digest = plan.tree.root.digest

@@ -58,7 +58,7 @@ class Referrers:
         return subject, await self.list(source_of(reference, plain_http), subject, artifact_type)
 
     async def trees(self, reference: Reference, plain_http: bool, subjects: Sequence[Digest]) -> tuple[Brought, ...]:
-        """Return the trees of what is about `subjects`; their documents are kept, their blobs still to be fetched.
+        """Return the trees of what is about `subjects`; nothing is stored yet.
 
         Passed over is what the registry lists and doesn't have any more, what is no manifest, and what on looking is not
         about the subject: lists under a tag may be old.

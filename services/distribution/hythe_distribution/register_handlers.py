@@ -5,6 +5,7 @@ from __future__ import annotations
 from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
 from hythe.digest import parse_digest
+from hythe.holding import Holder
 from hythe.oci import Descriptor
 from hythe.reference import parse_reference
 from hythe.wire import images as wire
@@ -15,8 +16,9 @@ from hythe_distribution.registering import Registrar
 class RegisterHandlers:
     """The endpoint."""
 
-    def __init__(self, registrar: Registrar) -> None:
+    def __init__(self, registrar: Registrar, holder: Holder) -> None:
         self._registrar = registrar
+        self._holder = holder
 
     def register(self, service: Service) -> None:
         """Add it to `service`."""
@@ -27,4 +29,5 @@ class RegisterHandlers:
         wanted = request.target
         target = Descriptor(wanted.media_type, parse_digest(wanted.digest), wanted.size_bytes)
         reference = parse_reference(request.reference)
-        return summary_message(await self._registrar.register(context.namespace, reference, target))
+        async with self._holder.hold(context.namespace, context.request_id) as held:
+            return summary_message(await self._registrar.register(context.namespace, reference, target, held))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from hythe import tracing
 from hythe.digest import Digest
 from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
+from hythe.holding import Held
 from hythe.oci import Descriptor, Index, Manifest, layers_with_diff_ids, parse_config, parse_document
 from hythe.oci.media_types import CONFIG_TYPES, LAYER_COMPRESSION
 from hythe.ports.content import Content
 from hythe.reference import Reference
 from hythe_distribution.documents import read_document
+from hythe_distribution.holding import publish_held, references
 from hythe_distribution.image_labels import Brought
 from hythe_distribution.listing import ListedImage, Listing
 from hythe_distribution.namespace_store import Library
@@ -33,11 +35,11 @@ class Registrar:
         self._listing = listing
         self._workers = workers
 
-    async def register(self, namespace: str, reference: Reference, target: Descriptor) -> ListedImage:
+    async def register(self, namespace: str, reference: Reference, target: Descriptor, held: Held) -> ListedImage:
         """Point `reference` at `target`, an image, an artifact or an index, once all of it is seen to be there.
 
-        The blobs get the labels that a pull gives them. An image that loses its last name by this becomes a dangling one.
-        May be repeated.
+        What the documents name is referred to, and looked at once more when it is made visible. The blobs get the labels
+        that a pull gives them. An image that loses its last name by this becomes a dangling one. May be repeated.
 
         Raises:
             FailedPrecondition: the namespace has no such blob, or another size of it than is said (details ``digest``); or
@@ -49,7 +51,8 @@ class Registrar:
             raise InvalidArgument(f"register {target.digest}: {target.media_type[:100]!r} is no manifest or index")
         with tracing.span("check image", container__image__name=str(reference)):
             brought = await self._workers.run(None, self._find, namespace, target)
-        if not await self._publisher.publish(namespace, (brought,)):
+        await held.refer(references((brought,)))
+        if not await publish_held(self._publisher, held, namespace, (brought,)):
             raise FailedPrecondition(
                 f"register {reference}: a blob of it was deleted meanwhile", next_step="put it into content again"
             )

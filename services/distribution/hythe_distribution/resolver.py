@@ -93,10 +93,10 @@ class Resolver:
     async def resolve(
         self, reference: Reference, platform: Platform | None, plain_http: bool, *, all_platforms: bool = False
     ) -> Resolved:
-        """Return what `reference` means now; its documents and configs are in the content store then, and nothing else.
+        """Return what `reference` means now, with all of its documents and configs in memory; nothing is stored.
 
         A tag is always asked for at its registry. What the store has is not fetched again; a digest that it has needs
-        no network.
+        no network. Once it has been referred to (ARCHITECTURE §7), `keep` stores it.
 
         Args:
             platform: platform wanted; this host's by default.
@@ -123,11 +123,10 @@ class Resolver:
                 raise InvalidArgument(f"resolve {reference}: no container image is in the index")
             if isinstance(root, Manifest) and not all_platforms:
                 require_runs(f"resolve {reference}", images[0].config.platform, wanted)
-            await self._workers.run(None, self._keep, tree, images)
             return Resolved(reference, root.descriptor, images, _chosen(images, wanted), tree)
 
     async def tree(self, reference: Reference, plain_http: bool, choose: Choose) -> Tree:
-        """Return what `reference` means now, whether that is a container image or not; its documents are kept.
+        """Return what `reference` means now, whether that is a container image or not; nothing is stored.
 
         Raises:
             HytheError: as for `resolve`.
@@ -136,9 +135,15 @@ class Resolver:
             source, cancellation = source_of(reference, plain_http), Cancellation()
             root = await self._root(source, reference, cancellation)
             span.set("oci.manifest.digest", str(root.digest))
-            tree = await self._tree(source, root, choose, cancellation)
-            await self._workers.run(None, self._keep, tree, ())
-            return tree
+            return await self._tree(source, root, choose, cancellation)
+
+    async def keep(self, tree: Tree, images: Sequence[PlatformImage] = ()) -> None:
+        """Put all documents of `tree` and the configs of `images` into the content store; durable when this returns.
+
+        Raises:
+            HytheError: see `hythe_distribution.documents.keep_document`.
+        """
+        await self._workers.run(None, self._keep, tree, images)
 
     async def subject(self, reference: Reference, platform: Platform | None, plain_http: bool) -> Digest:
         """Return the digest that `reference` means now, or with `platform` that of its manifest; nothing is kept.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
+from hythe.holding import Holder
 from hythe.reference import parse_reference
 from hythe.wire import images as wire
 from hythe_distribution.convert import platform_of, push_message, pushed_message
@@ -16,11 +17,12 @@ from hythe_distribution.referrers import Referrers
 class TransferHandlers:
     """Their endpoints."""
 
-    def __init__(self, pusher: Pusher, copier: Copier, referrers: Referrers, logins: Logins) -> None:
+    def __init__(self, pusher: Pusher, copier: Copier, referrers: Referrers, logins: Logins, holder: Holder) -> None:
         self._pusher = pusher
         self._copier = copier
         self._referrers = referrers
         self._logins = logins
+        self._holder = holder
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -42,7 +44,8 @@ class TransferHandlers:
             request.plain_http,
             request.referrers,
         )
-        pushed = await self._pusher.push(context.namespace, order, lambda news: progress(push_message(news)))
+        async with self._holder.hold(context.namespace, context.request_id) as held:
+            pushed = await self._pusher.push(context.namespace, order, held, lambda news: progress(push_message(news)))
         return pushed_message(pushed)
 
     async def image_copy(self, context: Context, request: wire.ImageCopy, progress: Progress) -> wire.ImagePushed:
@@ -56,7 +59,8 @@ class TransferHandlers:
             request.target_plain_http,
             request.referrers,
         )
-        copied = await self._copier.copy(context.namespace, order, lambda news: progress(push_message(news)))
+        async with self._holder.hold(context.namespace, context.request_id) as held:
+            copied = await self._copier.copy(context.namespace, order, held, lambda news: progress(push_message(news)))
         return pushed_message(copied)
 
     async def image_referrers(

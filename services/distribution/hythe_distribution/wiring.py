@@ -8,6 +8,8 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from hythe.bus.event_stream import BusEventStream
+from hythe.bus.leases import BusLeases
+from hythe.holding import Holder
 from hythe.outbox import Outbox
 from hythe.process_runner import Process
 from hythe_distribution.adapters.content_url import open_content
@@ -98,6 +100,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         naming = Naming(MetadataNames(process.bus))
         images = catalogue(naming, content, looks)
         library = Library(stored, owned, watch, settings.snapshotter)
+        holder = Holder(BusLeases(process.bus))
         fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
         resolver = Resolver(registry, content, questions)
         bringer = Bringer(fetcher, resolver, questions)
@@ -115,15 +118,16 @@ async def build(process: Process) -> AsyncIterator[None]:
         BlobRoutes(content, fetcher, sessions).register(server)
         checker = Checker(content, records, Refetcher(fetcher, resolver, asyncio.get_running_loop()))
         service = KeptService(process, "distribution", watch)
-        blobs = ContentHandlers(library, content, fetcher, sessions, checker, server, questions, checks)
+        blobs = ContentHandlers(library, content, fetcher, sessions, checker, server, questions, checks, holder)
         blobs.register(service)
-        Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address).register(service)
-        TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions)).register(service)
+        Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address, holder).register(service)
+        TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions), holder).register(service)
         CatalogueHandlers(images).register(service)
         artifacts = ArtifactFetcher(resolver, bringer, content, publisher, naming, verifier, questions)
-        ArtifactHandlers(artifacts).register(service)
-        RegisterHandlers(Registrar(library, content, publisher, images.listing, questions)).register(service)
-        ArchiveHandlers(library, content, images, server, questions, load_zstd()).register(service)
+        ArtifactHandlers(artifacts, holder).register(service)
+        registrar = Registrar(library, content, publisher, images.listing, questions)
+        RegisterHandlers(registrar, holder).register(service)
+        ArchiveHandlers(library, content, images, server, questions, load_zstd(), holder).register(service)
         leftovers = Leftovers(library, stored, owned, watch, sessions.sweep)
         collector = Collector(library, owned, watch, Trustee(trust), leftovers, process.instance)
         GcHandlers(collector, collections).register(service)
@@ -134,6 +138,7 @@ async def build(process: Process) -> AsyncIterator[None]:
             yield
         finally:
             await service.stop()
+            await holder.close()
             sending.cancel()
             await asyncio.wait([sending])
             await fetcher.close()

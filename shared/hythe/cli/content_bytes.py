@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from hythe.cli.context import Context
+    from hythe.cli.day_lease import DayLease
+    from hythe.digest import Digest
+    from hythe.ports.namespace_content import LabelledBlob
 
 PIECE_BYTES = 8 << 20
 
@@ -53,7 +56,8 @@ def get(context: Context) -> int:
 def ingest_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe content ingest`."""
     parser.description = (
-        "Store stdin as a blob and print its digest. What an interrupted ingest brought is kept under REF: with --resume it"
+        "Store stdin as a blob and print its digest. Unless something refers to it by then, it is collected after a day: a lease "
+        "keeps it so long. What an interrupted ingest brought is kept under REF: with --resume it"
         " goes on, and stdin is then expected from its beginning again."
     )
     parser.add_argument("--expected-digest", default="", metavar="DIGEST", help="refuse other bytes")
@@ -64,7 +68,8 @@ def ingest_arguments(parser: ArgumentParser) -> None:
 
 
 def ingest(context: Context) -> int:
-    """Store stdin as a blob."""
+    """Store stdin as a blob that a lease keeps for a day."""
+    from hythe.cli.day_lease import DayLease
     from hythe.digest import parse_digest
 
     args = context.args
@@ -72,11 +77,36 @@ def ingest(context: Context) -> int:
     labels = dict(parse_label(text) for text in args.label)
     if sys.stdin.isatty():
         raise InvalidArgument("read the blob from the terminal", next_step="redirect a file into it: … < FILE")
+    lease = DayLease(context)
+    try:
+        blob = _ingest_stdin(context, expected, labels, lease)
+    except BaseException:
+        lease.end()
+        raise
+    if context.as_json:
+        output.json_line(ask(context, "content", "info", digest=str(blob.digest)))
+    else:
+        print(blob.digest)
+        if sys.stderr.isatty():
+            print(f"kept until {lease.until}, longer if something refers to it", file=sys.stderr)
+    return exits.OK
+
+
+def _ingest_stdin(context: Context, expected: Digest | None, labels: dict[str, str], lease: DayLease) -> LabelledBlob:
+    """Put stdin into content; the lease keeps the blob from before it is one."""
+    import hashlib
+
+    from hythe.digest import Digest
+
+    args, hasher = context.args, hashlib.sha256()
+    if expected is not None:
+        lease.keep(expected)
     with content_of(context).open_ingest(
         args.reference, total_bytes=args.expected_size, expected=expected, resume=args.resume
     ) as ingest:
         skip = ingest.offset
         while piece := sys.stdin.buffer.read(PIECE_BYTES):
+            hasher.update(piece)
             if skip:
                 skipped = min(skip, len(piece))
                 skip, piece = skip - skipped, piece[skipped:]
@@ -87,9 +117,6 @@ def ingest(context: Context) -> int:
                 f"ingest {args.reference}: stdin ended {skip} bytes before what is there already",
                 next_step=f"give all of it, or drop what is there: hythe content ingest without --resume {args.reference}",
             )
-        blob = ingest.commit(expected, args.expected_size, labels)
-    if context.as_json:
-        output.json_line(ask(context, "content", "info", digest=str(blob.digest)))
-    else:
-        print(blob.digest)
-    return exits.OK
+        if expected is None:
+            lease.keep(Digest(hasher.hexdigest()))
+        return ingest.commit(expected, args.expected_size, labels)

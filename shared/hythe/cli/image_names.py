@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hythe.cli import exits, output
-from hythe.cli.each import for_each
+from hythe.cli import collecting, exits, output
+from hythe.cli.each import tried
 from hythe.cli.image_words import DANGLING, familiar
 from hythe.errors import NotFound
 
@@ -34,11 +34,13 @@ def tag(context: Context) -> int:
 def rm_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe rmi`."""
     parser.description = (
-        "Remove images by name, or with an id all names of an image. Its content goes when it is collected."
+        "Remove images by name, or with an id all names of an image. Content that nothing keeps any more goes with the next "
+        "collection; with --sync, before the command returns."
     )
     parser.add_argument(
         "-f", "--force", action="store_true", help="also with several names or in use; missing ones are fine"
     )
+    collecting.sync_argument(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="reference or id")
 
 
@@ -56,7 +58,13 @@ def rm(context: Context) -> int:
         else:
             _show(context, answer)
 
-    for_each(context.args.images, remove)
+    error = tried(context.args.images, remove)
+    if context.args.sync:
+        freed_bytes = collecting.collect(context)
+        if not context.as_json:
+            print(f"Freed: {output.size(freed_bytes)}")
+    if error:
+        raise error
     return exits.OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hythe.cli import archive_file, asking, exits, output
 from hythe.cli.commit import COMPRESSIONS, follow, source_date_epoch
 from hythe.cli.content_words import content_of
+from hythe.cli.day_lease import DayLease
 from hythe.cli.diff import print_changes
 from hythe.digest import parse_digest, verified
 
@@ -25,7 +26,11 @@ def diff_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("-o", "--output", default="", metavar="FILE", help="write the layer to this file; - is stdout")
     add("--compress", choices=COMPRESSIONS, default="gzip", help="how the layer is compressed (gzip)")
-    add("--keep", action="store_true", help="leave the layer in content, too")
+    add(
+        "--keep",
+        action="store_true",
+        help="leave the layer in content for a day, longer if something refers to it then",
+    )
     add("key", metavar="KEY", help="name of a snapshot; of a container's it is the container's id")
     add("other", metavar="OTHER", nargs="?", default="", help="snapshot to compare with; the parent by default")
 
@@ -47,16 +52,19 @@ def diff(context: Context) -> int:
         {**body, "compression": args.compress, "source_date_epoch": source_date_epoch()},
     )
     blob, content = layer["blob"], content_of(context)
-    digest = parse_digest(blob["digest"])
+    digest, lease = parse_digest(blob["digest"]), DayLease(context)
     try:
+        lease.keep(digest)  # before the lease of the service runs out
         chunks = verified(content.read(digest), digest, blob["size_bytes"], blob["digest"])
         if to_stdout:
             archive_file.write_stdout(chunks)
         else:
             archive_file.write_file(chunks, args.output)
     finally:
-        if layer["new"] and not args.keep:
-            content.delete(digest)
+        if not args.keep:
+            lease.end()
+            if layer["new"]:
+                content.delete(digest)
     if to_stdout:
         return exits.OK
     if context.as_json:

@@ -24,7 +24,9 @@ from hythe.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
+    Unavailable,
 )
+from hythe.holding import Holder
 from hythe.linux import mountinfo
 from hythe.ports.snapshots import Mount
 from hythe_bundle.adapters.carrying import CarryingWorker
@@ -32,8 +34,10 @@ from hythe_bundle.carrying import Compression, Packing, Sight
 from hythe_bundle.wishes import Wishes
 from hythe_bundle.worker.copying import GONE, Manner
 from scripts.lab.images import Image, ImageBuilder, Layer
+from tests.fakes.leases import MemoryLeases, a_hold
 from tests.fixtures.bundles import ORIGIN, mounted
 from tests.fixtures.carried import CONFIG, CarriedRig, foreign, tree
+from tests.fixtures.waiting import until
 
 
 @pytest.fixture
@@ -131,7 +135,7 @@ async def test_cancelled_work_leaves_nothing(carried: CarriedRig, image: Image, 
         "create": lambda: carried.create(image, "other"),
         "unpack": lambda: carried.unpack_archive(archive, "other"),
         "pack": lambda: carried.pack(directory, "other.tar"),
-        "store": lambda: carried.packer.store("default", "", str(directory), "registry.test/a:1", None, told),
+        "store": lambda: carried.packer.store("default", "", str(directory), "registry.test/a:1", None, a_hold(), told),
     }
     task = asyncio.create_task(works[work]())
     await begun.wait()
@@ -387,8 +391,8 @@ async def test_stored_bundle_comes_back_the_same(carried: CarriedRig, image: Ima
     """A bundle put into content as an artifact makes the same directory again, and the same digest when stored again."""
     directory = await carried.create(image, "one")
     (directory / "rootfs").chmod(0o751)
-    first = await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
-    again = await carried.packer.store("default", "", str(directory), "registry.test/b", None, carried.told)
+    first = await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, a_hold(), carried.told)
+    again = await carried.packer.store("default", "", str(directory), "registry.test/b", None, a_hold(), carried.told)
     assert first.target == again.target and again.reference == "registry.test/b:latest"
     assert carried.store.names["default", first.reference] == first.target
     await carried.directories.fetch(
@@ -403,7 +407,7 @@ async def test_name_that_would_hide_another_in_a_layer_is_not_stored(carried: Ca
     """What other tools would read as a whiteout is refused in a registry's form, with a word on what holds it."""
     directory = odd(foreign(carried.ground / "one"))
     with pytest.raises(FailedPrecondition, match="packed file can hold it"):
-        await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
+        await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, a_hold(), carried.told)
     assert carried.store.names == {} and carried.store.blobs == {} and carried.store.open == 0
 
 
@@ -412,8 +416,29 @@ async def test_failure_to_store_ends_the_packing(carried: CarriedRig, image: Ima
     directory = await carried.create(image, "one")
     carried.store.failures["write"] = ResourceExhausted("store bundle: full")
     with pytest.raises(ResourceExhausted, match="full"):
-        await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, carried.told)
+        await carried.packer.store("default", "", str(directory), "registry.test/a:1", None, a_hold(), carried.told)
     assert carried.store.blobs == {} and carried.store.open == 0
+
+
+async def test_stored_bundle_is_held_until_it_has_its_name(carried: CarriedRig, image: Image) -> None:
+    """Layer, config and manifest are each referred to before they are put into content; without metadata nothing is."""
+    directory, leases = await carried.create(image, "one"), MemoryLeases()
+    here: list[set[Digest]] = []
+    leases.on_refer = lambda contents: here.append(
+        {each.digest for each in contents} & carried.store.digests("default")
+    )
+    async with Holder(leases).hold("default", "store") as held:
+        stored = await carried.packer.store("default", "", str(directory), "registry.test/a", None, held, carried.told)
+        assert set(leases.held["default", "store"]) == carried.store.digests("default")
+        assert stored.target.digest in leases.held["default", "store"]
+    assert here == [set(), set(), set()]
+    await until(lambda: not leases.held, what="no lease is left")
+    carried.store.blobs.clear()
+    leases.away = True
+    with pytest.raises(Unavailable):
+        async with Holder(leases).hold("default", "store") as held:
+            await carried.packer.store("default", "", str(directory), "registry.test/b", None, held, carried.told)
+    assert (carried.store.blobs, carried.store.open) == ({}, 0)
 
 
 async def test_image_is_no_packed_bundle(carried: CarriedRig, image: Image) -> None:

@@ -9,20 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from hythe.bus.endpoint import Context
 from hythe.digest import Digest, digest_of
-from hythe.errors import FailedPrecondition, NotFound, ResourceExhausted
+from hythe.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from hythe.holding import Holder
 from hythe.identifiers import new_id
-from hythe.oci import Manifest, default_platform, parse_config, parse_document
+from hythe.oci import Descriptor, Manifest, default_platform, parse_config, parse_document
+from hythe.wire.changes import SnapshotDiff
 from hythe_bundle.adapters.differ_worker import WorkerDiffer
 from hythe_bundle.adapters.image_cache import ImageCache
 from hythe_bundle.committing import CommitOrder, Committer
 from hythe_bundle.comparing import ATTEMPTS, Comparer
+from hythe_bundle.diff_handlers import DiffHandlers
 from hythe_bundle.differ import SHRANK, Comparison, LayerForm, Sink, WrittenLayer
 from hythe_bundle.new_image import ImageWish
 from scripts.lab.images import Image, ImageBuilder, Layer
 from tests.fakes.blobs import LocalBlobs
+from tests.fakes.leases import MemoryLeases
 from tests.fakes.stores import MemoryStore
 from tests.fixtures.bundles import Rig
+from tests.fixtures.waiting import until
 
 NAMESPACE = "default"
 
@@ -48,7 +54,8 @@ class Lab:
 
     def __init__(self, directory: Path) -> None:
         self.rig = Rig(directory / "bundle", LocalBlobs(directory / "blobs"))
-        self.store = MemoryStore()
+        self.leases = MemoryLeases()
+        self.store: MemoryStore = MemoryStore()
         self.differ = ShrinkingDiffer(self.rig.root)
         self.comparer = Comparer(self.rig.snapshots, self.differ, self.store)
         images = ImageCache(self.rig.database)
@@ -74,7 +81,8 @@ class Lab:
     async def commit(self, key: str) -> tuple[Manifest, list[str]]:
         """Commit a snapshot; return the manifest of the image and the commands of its history."""
         order = CommitOrder(NAMESPACE, key, "local/made", ImageWish(10**18), LayerForm())
-        made = await self.committer.commit(order, lambda done: None)
+        async with Holder(self.leases).hold(NAMESPACE, "commit") as held:
+            made = await self.committer.commit(order, held, lambda done: None)
         assert self.store.names[NAMESPACE, "local/made"] == made.manifest
         manifest = parse_document(self.store.blobs[NAMESPACE, made.manifest.digest])
         assert isinstance(manifest, Manifest)
@@ -182,3 +190,84 @@ async def test_file_that_shrinks_has_the_layer_written_again(lab: Lab) -> None:
     with pytest.raises(FailedPrecondition, match="log"):
         await lab.commit(key)
     assert (lab.store.digests(NAMESPACE), lab.store.open) == (before, 0)
+
+
+class CollectedStore(MemoryStore):
+    """Content that loses, before it answers, each blob that neither a name nor a lease keeps.
+
+    Attributes:
+        leases: a lease that names the manifest of a `known` image keeps all of that, by its labels.
+    """
+
+    def __init__(self, leases: MemoryLeases) -> None:
+        super().__init__()
+        self.leases = leases
+        self.known: list[Image] = []
+
+    async def has(self, namespace: str, digest: Digest) -> bool:
+        """See `Store.has`."""
+        self._collect()
+        return await super().has(namespace, digest)
+
+    async def read(self, namespace: str, digest: Digest) -> bytes:
+        """See `Store.read`."""
+        self._collect()
+        return await super().read(namespace, digest)
+
+    async def register(self, namespace: str, reference: str, target: Descriptor) -> str:
+        """See `Store.register`; an image that isn't whole gets no name."""
+        self._collect()
+        manifest = parse_document(self.blobs[namespace, target.digest])
+        assert isinstance(manifest, Manifest)
+        assert {(namespace, blob.digest) for blob in (manifest.config, *manifest.layers)} <= self.blobs.keys()
+        return await super().register(namespace, reference, target)
+
+    def _collect(self) -> None:
+        kept = {digest for held in self.leases.held.values() for digest in held}
+        for image in self.known:
+            if digest_of(image.manifest.data) in kept:
+                kept |= {digest_of(blob.data) for blob in image.blobs}
+        self.blobs = {place: data for place, data in self.blobs.items() if place[1] in kept}
+
+
+@pytest.mark.parametrize("container", [True, False], ids=["container", "snapshot"])
+async def test_commit_holds_what_the_new_image_is_made_of(lab: Lab, container: bool) -> None:
+    """Whatever is collected meanwhile: the image below and each new blob are held until the image has its name."""
+    store = lab.store = CollectedStore(lab.leases)
+    lab.comparer = Comparer(lab.rig.snapshots, lab.differ, store)
+    lab.committer = Committer(lab.comparer, store, ImageCache(lab.rig.database), default_platform())
+    image, chain_id = await lab.image()
+    store.known.append(image)
+    manifest, _ = await lab.commit(await lab.active(chain_id, record_of(image, chain_id) if container else None))
+    assert [str(layer.digest) for layer in manifest.layers][:-1] == layers_of(image)
+    await until(lambda: not lab.leases.held, what="no lease is left")
+
+
+@pytest.mark.parametrize("verb", ["write", "register"])
+async def test_failed_commit_leaves_no_lease(lab: Lab, verb: str) -> None:
+    """What a commit held is given free when it fails."""
+    image, chain_id = await lab.image()
+    lab.store.failures = {verb: ResourceExhausted(f"{verb}: no space left")}
+    with pytest.raises(ResourceExhausted):
+        await lab.commit(await lab.active(chain_id, record_of(image, chain_id)))
+    assert lab.leases.log[0] == "refer"
+    await until(lambda: not lab.leases.held, what="no lease is left")
+
+
+async def test_commit_without_metadata_writes_nothing(lab: Lab) -> None:
+    """When nothing can be held, a commit is refused before a layer is made."""
+    image, chain_id = await lab.image()
+    key = await lab.active(chain_id, record_of(image, chain_id))
+    before, lab.leases.away = lab.store.digests(NAMESPACE), True
+    with pytest.raises(Unavailable):
+        await lab.commit(key)
+    assert lab.store.digests(NAMESPACE) == before
+
+
+async def test_layer_of_a_diff_is_held_a_while_for_who_asked(lab: Lab) -> None:
+    """A layer that has no name is held as long as a lease lasts, so that whoever asked for it can read or keep it."""
+    handlers = DiffHandlers(lab.comparer, lab.committer, lab.store, "h1", Holder(lab.leases))
+    context = Context(NAMESPACE, "", "diff-1", "")
+    made = await handlers.snapshot_diff(context, SnapshotDiff(key=await lab.active("")), lambda news: None)
+    assert [str(digest) for digest in lab.leases.held[NAMESPACE, "diff-1"]] == [made.blob.digest]
+    assert "remove" not in lab.leases.log

@@ -26,6 +26,7 @@ from hythe_distribution.workers import Workers
 from scripts.lab.images import index
 from scripts.lab.registry import Registry
 from tests.fakes.fetching import Counts
+from tests.fakes.leases import a_hold
 from tests.fakes.names import Names
 from tests.unit.distribution.transfers import OTHER_ARCHITECTURE, NamedRoots, an_image, artifact, digest, digests
 
@@ -49,7 +50,7 @@ class Host:
 
     async def pull(self, reference: Reference, **wish: bool) -> set[object]:
         """Pull an image and return the digests of what is here then."""
-        await self.puller.pull("default", Wish(reference, **wish), lambda news: None)  # type: ignore[arg-type]
+        await self.puller.pull("default", Wish(reference, **wish), a_hold(), lambda news: None)  # type: ignore[arg-type]
         return {info.digest for info in self.content.walk()}
 
     async def close(self) -> None:
@@ -76,7 +77,7 @@ async def test_index_goes_through_a_push_and_comes_back_whole(hosts: tuple[Host,
     target = parse_reference(f"{registry.address}/transfers/two:1")
     await hosts[0].pull(source, all_platforms=True)
     pushed = await hosts[0].pusher.push(
-        "default", Order(str(source), str(target), all_platforms=True), lambda news: None
+        "default", Order(str(source), str(target), all_platforms=True), a_hold(), lambda news: None
     )
     assert pushed.sent.mounted == len(both.blobs)
     assert await hosts[1].pull(target, all_platforms=True) == digests(both)
@@ -90,8 +91,8 @@ async def test_index_is_copied_between_two_registries(
     source = parse_reference(registry.push(both, "transfers/copied:1"))
     with Registry(tmp_path / "other") as other:
         target = parse_reference(f"{other.address}/far/copy:2")
-        first = await hosts[0].copier.copy("default", CopyOrder(source, target), lambda news: None)
-        again = await hosts[0].copier.copy("default", CopyOrder(source, target), lambda news: None)
+        first = await hosts[0].copier.copy("default", CopyOrder(source, target), a_hold(), lambda news: None)
+        again = await hosts[0].copier.copy("default", CopyOrder(source, target), a_hold(), lambda news: None)
         assert first.digest == digest(both.root)
         assert (first.sent.existing, again.sent.existing) == (0, len(both.blobs))
         assert await hosts[1].pull(target, all_platforms=True) == digests(both)
@@ -108,9 +109,11 @@ async def test_signature_travels_with_its_image(hosts: tuple[Host, Host], regist
         parse_reference(f"{source.name}@{signature.manifest.digest}"),
     )
     target = parse_reference(f"{registry.address}/transfers/resigned:1")
-    await hosts[0].copier.copy("default", order, lambda news: None)
+    await hosts[0].copier.copy("default", order, a_hold(), lambda news: None)
     assert digests(signature) <= await hosts[0].pull(source, referrers=True)
-    pushed = await hosts[0].pusher.push("default", Order(str(source), str(target), referrers=True), lambda news: None)
+    pushed = await hosts[0].pusher.push(
+        "default", Order(str(source), str(target), referrers=True), a_hold(), lambda news: None
+    )
     assert pushed.referrers == (digest(signature.manifest),)
     assert digests(signature) <= await hosts[1].pull(target, referrers=True)
 
@@ -122,5 +125,5 @@ async def test_one_platform_of_an_index_is_pushed_alone(hosts: tuple[Host, Host]
     target = parse_reference(f"{registry.address}/transfers/alone:1")
     await hosts[0].pull(source)
     order = Order(str(source), str(target), platform=default_platform())
-    await hosts[0].pusher.push("default", order, lambda news: None)
+    await hosts[0].pusher.push("default", order, a_hold(), lambda news: None)
     assert await hosts[1].pull(target) == digests(image)

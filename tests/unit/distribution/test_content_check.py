@@ -26,6 +26,7 @@ class Store:
     Attributes:
         repositories: what each has, or the error that it answers with.
         asked: the repositories that were asked, in order.
+        referred: the blobs that were kept from collection, in order.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -34,6 +35,7 @@ class Store:
         self.records = MemoryRecords()
         self.repositories: dict[str, bytes | Unavailable] = {}
         self.asked: list[str] = []
+        self.referred: list[Digest] = []
         self.checker = Checker(self.content, self.records, self.refetch)
 
     def put(self, data: bytes, *, namespace: str = NAMESPACE, **labels: str) -> Digest:
@@ -56,6 +58,7 @@ class Store:
 
     def refetch(self, source: Source, digest: Digest, size_bytes: int, cancellation: Cancellation) -> None:
         """See `Refetch`."""
+        assert digest in self.referred, "it is fetched only while it is held"
         self.asked.append(str(source))
         found = self.repositories.get(str(source))
         if isinstance(found, Unavailable):
@@ -69,7 +72,15 @@ class Store:
     def check(self, *digests: Digest, repair: bool = False) -> list[Finding]:
         """Check the blobs named, or all."""
         blobs = self.checker.plan(NAMESPACE, digests)
-        return list(self.checker.check(blobs, repair=repair, cancellation=Cancellation(), report=lambda *_: None))
+        return list(
+            self.checker.check(
+                blobs,
+                repair=repair,
+                refer=self.referred.append,
+                cancellation=Cancellation(),
+                report=lambda *_: None,
+            )
+        )
 
 
 @pytest.fixture
@@ -163,7 +174,15 @@ def test_progress_counts_blobs_and_bytes(store: Store) -> None:
     store.put(BAD)
     told: list[tuple[int, int]] = []
     blobs = store.checker.plan(NAMESPACE, [])
-    list(store.checker.check(blobs, repair=False, cancellation=Cancellation(), report=lambda *at: told.append(at)))
+    list(
+        store.checker.check(
+            blobs,
+            repair=False,
+            refer=store.referred.append,
+            cancellation=Cancellation(),
+            report=lambda *at: told.append(at),
+        )
+    )
     assert told[-1] == (2, len(GOOD) + len(BAD))
     assert told == sorted(told)
 
@@ -175,4 +194,12 @@ def test_cancelled_check_ends(store: Store) -> None:
     cancellation.cancel()
     blobs = store.checker.plan(NAMESPACE, [])
     with pytest.raises(Cancelled):
-        list(store.checker.check(blobs, repair=True, cancellation=cancellation, report=lambda *_: None))
+        list(
+            store.checker.check(
+                blobs,
+                repair=True,
+                refer=store.referred.append,
+                cancellation=cancellation,
+                report=lambda *_: None,
+            )
+        )

@@ -34,7 +34,9 @@ THERE = source_of(TARGET, False)
 
 async def copy(transfers: Transfers, target: Reference = TARGET, **order: Any) -> Pushed:
     """Copy for the namespace ``default``."""
-    return await transfers.copier.copy("default", CopyOrder(REFERENCE, target, **order), transfers.sends.append)
+    async with transfers.holder.hold("default", "copy") as held:
+        wanted = CopyOrder(REFERENCE, target, **order)
+        return await transfers.copier.copy("default", wanted, held, transfers.sends.append)
 
 
 async def test_copied_index_is_whole_and_unchanged(transfers: Transfers) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from hythe.digest import parse_digest
 from hythe.errors import Conflict, DataLoss, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from hythe.holding import Holder
 from hythe.oci import Platform, default_platform, parse_platform
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.adapters.memory_store import MemoryContent
@@ -28,6 +29,7 @@ from scripts.lab.images import Blob, Image, ImageBuilder, Index, Layer, encode, 
 from tests.fakes.faults import both_manifest_and_index, with_fields
 from tests.fakes.fetching import RULES, Counts
 from tests.fakes.gated_registry import GatedRegistry
+from tests.fakes.leases import MemoryLeases
 from tests.fakes.names import Names
 from tests.fixtures.waiting import eventually_async
 from tests.unit.distribution.catalogue_bench import describe
@@ -62,7 +64,7 @@ class Bench:
     def __init__(self) -> None:
         self.registry = GatedRegistry()
         self.content = SmallContent()
-        self.names = Names()
+        self.names, self.leases = Names(), MemoryLeases()
         self.downloads, self.questions = Workers("download", 3), Workers("question", 4)
         self.fetcher = Fetcher(self.registry, self.content, self.downloads, self.questions, Counts(), RULES)
         self.records = MemoryRecords()
@@ -90,7 +92,8 @@ class Bench:
 
     async def pull(self, platform: Platform | None = None, reference: Reference = REFERENCE) -> Any:
         """Pull an image into the namespace ``default``."""
-        return await self.puller.pull("default", Wish(reference, platform), self.seen.append)
+        async with Holder(self.leases).hold("default", "pull") as held:
+            return await self.puller.pull("default", Wish(reference, platform), held, self.seen.append)
 
     async def told(self) -> None:
         """Wait for the first news of a pull."""

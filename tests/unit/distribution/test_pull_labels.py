@@ -17,6 +17,7 @@ from hythe_distribution.publishing import Publisher
 from hythe_distribution.pull import Puller, Wish
 from hythe_distribution.records import Publication
 from scripts.lab.images import Blob, index
+from tests.fakes.leases import a_hold
 from tests.unit.distribution.transfers import (
     OTHER_ARCHITECTURE,
     OTHER_PLATFORM,
@@ -118,7 +119,7 @@ async def test_blob_deleted_before_it_was_visible_is_fetched_again(transfers: Tr
     image = an_image("mine")
     transfers.serve(image)
     puller = _puller_with(transfers, _Forgetful(transfers, image.layers[0], 1))
-    await puller.pull("default", Wish(REFERENCE), transfers.news.append)
+    await puller.pull("default", Wish(REFERENCE), a_hold(), transfers.news.append)
     assert transfers.here() == digests(image)
     assert transfers.names.records["default", str(REFERENCE)].digest == digest(image.root)
 
@@ -129,6 +130,6 @@ async def test_blob_deleted_again_and_again_fails_the_pull(transfers: Transfers)
     transfers.serve(image)
     puller = _puller_with(transfers, _Forgetful(transfers, image.layers[0], 9))
     with pytest.raises(Unavailable) as raised:
-        await puller.pull("default", Wish(REFERENCE), transfers.news.append)
+        await puller.pull("default", Wish(REFERENCE), a_hold(), transfers.news.append)
     assert "deleted" in raised.value.message
     assert transfers.names.records == {}

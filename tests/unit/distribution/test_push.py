@@ -34,7 +34,8 @@ THERE = source_of(parse_reference(TARGET), False)
 
 async def push(transfers: Transfers, target: str = TARGET, image: str = str(REFERENCE), **order: Any) -> Pushed:
     """Push from the namespace ``default``."""
-    return await transfers.pusher.push("default", Order(image, target, **order), transfers.sends.append)
+    async with transfers.holder.hold("default", "push") as held:
+        return await transfers.pusher.push("default", Order(image, target, **order), held, transfers.sends.append)
 
 
 def arrived(transfers: Transfers, wanted: set[Digest]) -> set[Digest]:

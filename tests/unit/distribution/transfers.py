@@ -8,6 +8,7 @@ from typing import Any
 
 from hythe.digest import Digest, parse_digest
 from hythe.errors import NotFound
+from hythe.holding import Holder
 from hythe.oci import Descriptor, default_platform
 from hythe.reference import Reference, parse_reference
 from hythe_distribution.adapters.memory_store import MemoryContent
@@ -29,6 +30,7 @@ from hythe_distribution.sending import Sender
 from hythe_distribution.workers import Workers
 from scripts.lab.images import OCI_INDEX, OCI_MANIFEST, Blob, Image, ImageBuilder, Index, Layer, encode
 from tests.fakes.fetching import Counts
+from tests.fakes.leases import MemoryLeases
 from tests.fakes.names import Names
 from tests.fakes.strict_registry import StrictRegistry
 
@@ -142,11 +144,14 @@ class Transfers:
 
     Attributes:
         news: what pulls told; `sends` what pushes and copies did.
+        holder: makes holds in `leases`; a name that is given ends the lease that is named with it.
     """
 
-    def __init__(self) -> None:
-        self.registry = StrictRegistry()
-        self.content, self.records, self.names, self.verdict = MemoryContent(), MemoryRecords(), Names(), Verdict()
+    def __init__(self, content: MemoryContent | None = None) -> None:
+        content = content or MemoryContent()
+        self.registry, self.leases = StrictRegistry(), MemoryLeases()
+        self.content, self.records, self.names, self.verdict = content, MemoryRecords(), Names(), Verdict()
+        self.holder, self.names.on_lease = Holder(self.leases), self.leases.end_with_name
         self.workers = {name: Workers(name, 4) for name in ("download", "upload", "question")}
         questions = self.workers["question"]
         self.fetcher = Fetcher(self.registry, self.content, self.workers["download"], questions, Counts())
@@ -191,7 +196,8 @@ class Transfers:
 
     async def pull(self, reference: Reference = REFERENCE, **wish: Any) -> Any:
         """Pull an image into the namespace ``default``."""
-        return await self.puller.pull("default", Wish(reference, **wish), self.news.append)
+        async with self.holder.hold("default", "pull") as held:
+            return await self.puller.pull("default", Wish(reference, **wish), held, self.news.append)
 
     def here(self) -> set[Digest]:
         """Return the digests of all blobs in the store."""

@@ -37,7 +37,7 @@ class MetadataNames:
             return None
 
     async def put(
-        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None
+        self, namespace: str, reference: Reference, target: Descriptor, if_revision: int | None, lease: str = ""
     ) -> NamedImage:
         """See `hythe_distribution.names.NameRecords.put`."""
         request = ImagePut(
@@ -46,6 +46,7 @@ class MetadataNames:
             media_type=target.media_type,
             size_bytes=target.size_bytes,
             if_revision=if_revision,
+            lease=lease,
         )
         return _name(namespace, await self._bus.call(self._subject(namespace, "image", "put"), request, ImageRecord))
 

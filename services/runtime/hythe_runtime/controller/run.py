@@ -82,7 +82,11 @@ class Runs:
             return await self._run_cold(namespace, request, begin, report)
 
     async def _run_cold(self, namespace: str, request: Run, begin: ContainerBegin, report: Report) -> RunResult:
-        """Run from an image that is fetched meanwhile: the host's bundle service waits for each layer by itself."""
+        """Run from an image that is fetched meanwhile: the host's bundle service waits for each layer by itself.
+
+        The image is kept from being collected all the time: by the lease of the pull until its name is there, and by the
+        container's record, which has the digest in it, from before the first layer is asked for.
+        """
         resolved: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         pull = ImagePull(reference=begin.image.reference, plain_http=request.plain_http)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from hythe import tracing
 from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
 from hythe.ports import metadata as records
-from hythe.ports.metadata import Origin
 from hythe.wire.base import Empty, read_reply
 from hythe.wire.container import ContainerRecord, ContainerSpec, Epoch, ImageRef
 from hythe.wire.metadata import (
@@ -28,6 +26,7 @@ from hythe.wire.metadata import (
 )
 from hythe_metadata import containers, images
 from hythe_metadata.lease_clock import LeaseClock
+from hythe_metadata.record_handlers import origin_of
 from hythe_metadata.records import RecordStore
 
 
@@ -162,8 +161,3 @@ def image_message(record: records.ImageRecord) -> ImageRecord:
         updated_at=record.updated_at,
         labels=dict(record.labels),
     )
-
-
-def origin_of(context: Context) -> Origin:
-    """Return who asks: the caller as the bus fixes it, the request, and the trace."""
-    return Origin(context.namespace, context.caller, context.request_id, tracing.trace_id())

@@ -12,12 +12,16 @@ from hythe.bus.event_stream import BusEventStream
 from hythe.bus.service import Service
 from hythe.outbox import Outbox
 from hythe.process_runner import Process
+from hythe_metadata.adapters.beats import listen
 from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.adapters.store_file import STORE_FILE
 from hythe_metadata.adapters.store_url import SqlitePlace, read_url
 from hythe_metadata.figures import Figures
 from hythe_metadata.handlers import Handlers
+from hythe_metadata.hosts_seen import HostsSeen
 from hythe_metadata.lease_clock import LeaseClock
+from hythe_metadata.lease_handlers import LeaseHandlers
+from hythe_metadata.record_handlers import HostHandlers, IntentHandlers, NamespaceHandlers
 from hythe_metadata.records import RecordStore
 
 _log = logging.getLogger(__name__)
@@ -63,7 +67,17 @@ async def build(process: Process) -> AsyncIterator[None]:
     process.bus.on_reconnect(outbox.wake)
     service = Service(process, "metadata")
     leases = LeaseClock()
+    seen = HostsSeen()
+
+    async def collect() -> None:
+        """Nothing collects yet."""
+
     Handlers(store, leases).register(service)
+    LeaseHandlers(store, leases, collect).register(service)
+    NamespaceHandlers(store).register(service)
+    HostHandlers(store, seen).register(service)
+    IntentHandlers(store).register(service)
+    await listen(process.bus, seen)
     sending = asyncio.create_task(outbox.run(), name="metadata-outbox")
     try:
         await service.start()

@@ -157,7 +157,7 @@ async def test_life_of_a_namespace_is_told_with_containerds_fields(record_store:
     assert [(event.topic, event.past, event.number, dict(event.attributes)) for event in told] == [
         ("/namespaces/create", "created", 1, {"name": "team-a", "labels.a": "1"}),
         ("/namespaces/update", "updated", 2, {"name": "team-a", "labels.a": "1", "labels.b": "2"}),
-        ("/namespaces/delete", "deleted", 3, {"name": "team-a"}),
+        ("/namespaces/delete", "deleted", 3, {"name": "team-a", "labels.a": "1", "labels.b": "2"}),
     ]
     assert {event.namespace for event in told} == {"team-a"}
     assert (told[0].caller, told[0].request_id, told[0].trace_id) == ("admin", origin.request_id, "f" * 32)

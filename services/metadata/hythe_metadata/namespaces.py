@@ -142,7 +142,7 @@ def remove(origin: Origin, wish: RemoveWish) -> Work[None]:
                 details={kind: str(count) for kind, count in present.records.items()},
             )
         transaction.delete(key)
-        _tell(transaction, origin, replace(present, labels={}), "deleted")
+        _tell(transaction, origin, present, "deleted")
 
     return once(origin, "namespace.remove", body_hash("", wish), nothing, lambda _: None, work)
 

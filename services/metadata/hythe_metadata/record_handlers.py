@@ -12,7 +12,7 @@ from hythe.ports.metadata import Origin
 from hythe.wire import intents, records
 from hythe.wire.base import Empty, ModelT
 from hythe_metadata import hosts, namespaces, networks, volumes
-from hythe_metadata.hosts_seen import HostsSeen
+from hythe_metadata.hosts_seen import FRESH_S, HostsSeen
 from hythe_metadata.labelled import LabelWish, RemoveWish
 from hythe_metadata.records import RecordStore
 from hythe_metadata.watch import ChangesWish, Watch
@@ -118,7 +118,7 @@ class HostHandlers:
         return Empty()
 
     def _message(self, record: hosts.HostRecord) -> records.HostRecord:
-        return message(records.HostRecord, record, alive=record.name in self._seen.alive())
+        return message(records.HostRecord, record, alive=self._seen.silent_s(record.name) <= FRESH_S)
 
 
 class IntentHandlers:

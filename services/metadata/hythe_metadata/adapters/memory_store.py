@@ -147,8 +147,9 @@ class MemoryStore:
 
     def _apply(self, transaction: Overlay) -> None:
         self._revision += 1
+        for key in transaction.changes_made.records:
+            self._remove(key)  # all before any is written: a value may go from one record to another
         for key, written in transaction.changes_made.records.items():
-            self._remove(key)
             if written is not None:
                 self._records[key] = written
                 self._index.update(dict.fromkeys(written.unique, key))

@@ -11,10 +11,8 @@ import pytest
 
 from hythe.clock import now_ns
 from hythe.errors import AlreadyExists, Conflict, NotFound, OutOfRange, ResourceExhausted, Unavailable
-from hythe.identifiers import new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata.adapters.memory_store import MemoryStore
-from hythe_metadata.adapters.redis_store import RedisStore
 from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.changes import Happening
 from hythe_metadata.records import Change, Edge, Key, RecordStore, Transaction, View, Work
@@ -27,15 +25,12 @@ BODIES: dict[str, Callable[[Path], OpenStore]] = {
     "memory": lambda directory: lambda: MemoryStore(KEPT_CHANGES),
     "sqlite": lambda directory: lambda: SqliteStore(directory / "metadata.db", kept_changes=KEPT_CHANGES),
 }
-DURABLE = ["redis", "sqlite"]
+DURABLE = sorted(set(BODIES) - {"memory"})
 
 
-@pytest.fixture(params=[*sorted(BODIES), "redis"])
+@pytest.fixture(params=sorted(BODIES))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
     """A function that opens the same store again each time; in memory a new one."""
-    if request.param == "redis":
-        place = request.getfixturevalue("shared_redis").place(new_id())
-        return lambda: RedisStore(place, kept_changes=KEPT_CHANGES)
     return BODIES[request.param](tmp_path)
 
 

@@ -34,7 +34,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 # What a service's own decisions may use of the shared library; the outer modules convert for them.
 DOMAIN = {
     *("errors", "digest", "reference", "oci", "identifiers", "ports", "deadline", "clock", "tracing", "durable"),
-    *("failpoints", "subjects", "process", "filters", "patterns", "archive", "threads"),
+    *("failpoints", "subjects", "process", "filters", "patterns", "archive", "threads", "events"),
 }
 OUTER = (
     *(

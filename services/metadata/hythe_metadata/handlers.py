@@ -134,4 +134,4 @@ def image_message(record: records.ImageRecord) -> ImageRecord:
 
 
 def _origin(context: Context) -> Origin:
-    return Origin(context.namespace, context.caller, context.request_id, tracing.trace_id())
+    return Origin(context.namespace, context.asker.caller or context.caller, context.request_id, tracing.trace_id())

@@ -143,10 +143,13 @@ class Supervisor:
             InvalidArgument: there is no such signal.
         """
         number = signal_number(signal)
-        task = self.find(namespace, container_id, epoch)
-        states.check_signalled(task.record.state, task.record.intent.name)
-        await self._command(namespace, container_id, epoch, replace(order, signal=number))
-        states.check_signalled(task.record.state, task.record.intent.name)
+        task = await self._command(
+            namespace,
+            container_id,
+            epoch,
+            replace(order, signal=number),
+            lambda record: states.check_signalled(record.state, record.intent.name),
+        )
         await self._signals.send_once(task, number)
 
     async def remove(
@@ -158,10 +161,12 @@ class Supervisor:
             NotFound: it is not here; the outcome is "done".
             FailedPrecondition: it runs and `force` is not set; or something of it cannot be removed.
         """
-        task = self.find(namespace, container_id, epoch)
-        states.plan_remove(task.record.state, force=force, name=task.record.intent.name)  # refused before it is noted
-        await self._command(namespace, container_id, epoch, order)
-        plan = states.plan_remove(task.record.state, force=force, name=task.record.intent.name)
+
+        def planned(record: Record) -> states.RemovePlan:
+            return states.plan_remove(record.state, force=force, name=record.intent.name)
+
+        task = await self._command(namespace, container_id, epoch, order, planned)
+        plan = planned(task.record)
         if plan == "abort":
             await self._abort(task, "it was removed before it was started")
         if task.record.state == "running":
@@ -293,14 +298,32 @@ class Supervisor:
         states.check_known(record, ledger.tombstones.get(container_id), container_id, epoch)
         return self._tasks[container_id]
 
-    async def _command(self, namespace: str, container_id: str, epoch: Epoch, order: Order) -> Task:
-        """Return the container that a command is for, after its epoch is on disk; who gave it is written down, too."""
+    async def _command(
+        self,
+        namespace: str,
+        container_id: str,
+        epoch: Epoch,
+        order: Order,
+        allowed: Callable[[Record], object] = lambda record: None,
+    ) -> Task:
+        """Return the container that a command is for, after its epoch is on disk; who gave it is written down, too.
+
+        Raises:
+            FailedPrecondition: `allowed` refuses it; then only the epoch is written down.
+        """
         task = self.find(namespace, container_id, epoch)
-        commanded = Commanded(container_id, epoch, order)
+        refusal: FailedPrecondition | None = None
+        try:
+            allowed(task.record)
+        except FailedPrecondition as error:
+            refusal = error
+        commanded = Commanded(container_id, epoch, None if refusal else order)
         if epoch > self._book.ledger.records[container_id].epoch:
             await self._book.record(commanded)
-        else:
+        elif refusal is None:
             self._book.note(commanded)
+        if refusal is not None:
+            raise refusal
         return task
 
     async def _abort(self, task: Task, reason: str) -> None:

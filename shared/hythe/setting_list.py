@@ -42,6 +42,8 @@ ALL: tuple[Setting, ...] = (
     Setting(
         "nats_server", "HYTHE_NATS_SERVER", "", "nats-server program; by default looked for beside python, then PATH"
     ),
+    Setting("events_age", "HYTHE_EVENTS_AGE", "604800", "seconds that the stream of events keeps each; 0: for ever"),
+    Setting("events_bytes", "HYTHE_EVENTS_BYTES", "536870912", "bytes of the stream of events; the oldest go first"),
     Setting("key", "HYTHE_KEY", "", "file of the bus key (nkey seed); <root>/keys/admin.nk by default"),
     Setting(
         "log_level", "HYTHE_LOG_LEVEL", "info", "least severe level that services log: debug, info, warning, error"

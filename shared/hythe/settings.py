@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Source = Literal["flag", "environment", "file", "default"]
 
+LEAST_EVENTS_BYTES = 65_536
+
 
 class Settings:
     """The settings in force, parsed from text.
@@ -46,6 +48,8 @@ class Settings:
         self.nats_url = values["nats_url"]
         self.nats_port = _number("nats_port", values["nats_port"], 65535)
         self.nats_server = values["nats_server"]
+        self.events_age_s = _number("events_age", values["events_age"], 1_000_000_000)
+        self.events_bytes = _number("events_bytes", values["events_bytes"], 1 << 50, least=LEAST_EVENTS_BYTES)
         self.key_text = _absolute("key", values["key"]) if values["key"] else f"{self.root_text}/keys/admin.nk"
         self.log_level = _choice("log_level", values["log_level"], ("debug", "info", "warning", "error"))
         self.disk_reserve_bytes = _number("disk_reserve", values["disk_reserve"], 1 << 60)
@@ -127,6 +131,8 @@ class Settings:
             "nats_url": self.nats_url,
             "nats_port": str(self.nats_port),
             "nats_server": self.nats_server,
+            "events_age": str(self.events_age_s),
+            "events_bytes": str(self.events_bytes),
             "key": self.key_text,
             "log_level": self.log_level,
             "disk_reserve": str(self.disk_reserve_bytes),
@@ -216,9 +222,9 @@ def _absolute(key: str, value: str) -> str:
     return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
 
 
-def _number(key: str, value: str, most: int) -> int:
-    if not value.isascii() or not value.isdigit() or int(value) > most:
-        raise InvalidArgument(f"check setting {key}: {value!r} is not a number from 0 to {most}")
+def _number(key: str, value: str, most: int, *, least: int = 0) -> int:
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+        raise InvalidArgument(f"check setting {key}: {value!r} is not a number from {least} to {most}")
     return int(value)
 
 

@@ -44,6 +44,7 @@ DOMAIN = {
         "archive",
         "threads",
         "holding",
+        "events",
         "gc_trust",
         "gc_watch",
     ),

@@ -211,7 +211,7 @@ class GcExplainedSnapshot(Reply):
 
 
 class GcExplained(Reply):
-    """What is known here. `snapshots`: the one that was named, and all that lie above it, at most 1000; empty if there is none."""
+    """What is known here. `snapshots`: the one that was named and all that lie above it, at most 1000; empty if there is none."""
 
     snapshotter: str
     size_bytes: int = 0

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from hythe.errors import FailedPrecondition, HytheError, OutOfRange, Unavailable
 from hythe.gc_trust import StoreMark, Trust, confirmed, judge
-from hythe.gc_watch import Watch
 from hythe_metadata.contents import Told
 from hythe_metadata.gc.owners import (
     Begun,
     Explained,
     HostUsage,
+    HostUsages,
     Owner,
     SnapshotLink,
     SnapshotReference,
@@ -21,6 +21,7 @@ from hythe_metadata.gc.owners import (
     ToldPage,
 )
 from hythe_metadata.references import edges_of_labels
+from tests.fakes.gc_watch import Watch
 
 SNAPSHOTTER = "overlayfs"
 GC_ROOT = "containerd.io/gc.root"
@@ -131,6 +132,11 @@ class FakeBundle(FakeOwner):
         """Make a snapshot."""
         self.watch.touch([name, parent])
         self.snapshots[name] = (parent, dict(labels or {}))
+
+    def has(self, name: str) -> bool:
+        """Ask whether a snapshot is there; it counts as used by that."""
+        self.watch.touch([name])
+        return name in self.snapshots
 
     def held(self, name: str) -> str:
         """Return why a snapshot stays by itself."""
@@ -264,16 +270,17 @@ class FakeOwners:
         size = SNAPSHOT_BYTES if name in bundle.snapshots else 0
         return Explained(SNAPSHOTTER, size, links, bundle.references(set(bundle.snapshots)))
 
-    async def usage(self, host: str, roots: Sequence[str] | None) -> Sequence[HostUsage]:
+    async def usage(self, host: str, roots: Sequence[str] | None) -> HostUsages:
         """See `hythe_metadata.gc.owners.Owners.usage`."""
         bundle = await self._bundle(host, "usage")
         names = set(bundle.snapshots)
         active = names if roots is None else bundle.below(set(roots) | {name for name in names if bundle.held(name)})
         idle = len(names) - len(active)
-        return [
+        rows = [
             HostUsage("snapshots", len(names), len(active), SNAPSHOT_BYTES * len(names), SNAPSHOT_BYTES * idle),
             HostUsage("volumes", 0),
         ]
+        return HostUsages(rows)
 
     async def _distribution(self, host: str, verb: str) -> FakeDistribution:
         await self._answer(host, "distribution", verb, self.distributions[host])

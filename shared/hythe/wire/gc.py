@@ -211,7 +211,7 @@ class GcExplainedSnapshot(Reply):
 
 
 class GcExplained(Reply):
-    """What is known here. `snapshots`: the one that was named and all that lie above it, at most 1000; empty if there is none."""
+    """What is known here. `snapshots`: the one that was named and all that lie above it, at most 1000; none if it isn't there."""
 
     snapshotter: str
     size_bytes: int = 0
@@ -243,9 +243,10 @@ class GcUsageRow(Reply):
 
 
 class GcUsage(Reply):
-    """Usage of one host."""
+    """Usage of one host. `unmeasured` things count with 0 bytes: measuring them would have taken too long; ask again."""
 
     rows: list[GcUsageRow]
+    unmeasured: int = 0
 
 
 class GcRun(Request):
@@ -268,7 +269,11 @@ class GcItem(Reply):
 
 
 class GcHostReport(Reply):
-    """One owner of one host. `state`: ``swept``, ``dry run``, ``untrusted``, ``unreachable``, ``refused``, ``suspended``."""
+    """One owner of one host. `removed` of it went, or would go unless `state` is ``swept``; `kept` was named to it and stays.
+
+    `state`: ``swept``, ``dry run``, ``untrusted`` (it only told what would go), ``unreachable``, ``refused``, ``suspended``,
+    ``kept`` (nothing was asked of it, for another owner is missing); `reason` says why.
+    """
 
     host: str
     owner: Literal["distribution", "bundle"]
@@ -305,7 +310,7 @@ class GcWhy(Request):
 
 
 class GcStep(Reply):
-    """A step of a path: a node and the label or field by which the one before it refers to it; empty for the first."""
+    """A step of a path: a node and the label or field by which the one before it refers to it; of the first why it is a root."""
 
     kind: str
     namespace: str = ""
@@ -343,7 +348,7 @@ class GraphGet(Request):
 
 
 class GraphNode(Reply):
-    """A node. `root`: why it is one, empty if it isn't; `present`: it is known to exist."""
+    """A node. `root`: why it is one, empty if it isn't; `present`: it exists, as far as metadata can tell."""
 
     id: str
     kind: str
@@ -404,8 +409,12 @@ class UsageImage(Reply):
 
 
 class Usage(Reply):
-    """All hosts that answered; the others are named in `silent`. `images` are at most 5000, largest first."""
+    """All hosts that answered; the others are named in `silent`. `images` are at most 5000, largest first.
+
+    `unmeasured`: so many snapshots and volumes count with 0 bytes, for measuring them would have taken too long.
+    """
 
     rows: list[UsageRow]
     images: list[UsageImage] = []
+    unmeasured: int = 0
     silent: list[str] = []

@@ -98,6 +98,14 @@ class HostUsage:
     reclaimable_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HostUsages:
+    """All of a host; so many things that are `unmeasured` count with 0 bytes."""
+
+    rows: Sequence[HostUsage]
+    unmeasured: int = 0
+
+
 class Owners(Protocol):
     """The owners of all hosts.
 
@@ -135,5 +143,5 @@ class Owners(Protocol):
     async def explain(self, host: str, name: str) -> Explained:
         """Return what lies above a snapshot, and what labels of all snapshots refer to; of an empty name only the last."""
 
-    async def usage(self, host: str, roots: Sequence[str] | None) -> Sequence[HostUsage]:
+    async def usage(self, host: str, roots: Sequence[str] | None) -> HostUsages:
         """Return how much a host has of what; `roots` are snapshots that are in use, None for all."""

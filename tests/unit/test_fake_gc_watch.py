@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from hythe.gc_watch import Watch
+from tests.fakes.gc_watch import Watch
 
 
 def test_what_was_used_since_the_begin_stays() -> None:

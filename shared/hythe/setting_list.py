@@ -125,5 +125,33 @@ ALL: tuple[Setting, ...] = (
         "image with empty or missing files, and nothing notices",
         only="bundle",
     ),
+    Setting(
+        "gc_mutations",
+        "HYTHE_GC_MUTATIONS",
+        "100",
+        "changes of metadata after which garbage is collected; 0: they don't count",
+        only="metadata",
+    ),
+    Setting(
+        "gc_deletions",
+        "HYTHE_GC_DELETIONS",
+        "0",
+        "deletions after which garbage is collected at once; 0: after any, but never more often than HYTHE_GC_PAUSE allows",
+        only="metadata",
+    ),
+    Setting(
+        "gc_interval",
+        "HYTHE_GC_INTERVAL",
+        "600",
+        "seconds after which garbage is collected in any case; 0: never",
+        only="metadata",
+    ),
+    Setting(
+        "gc_pause",
+        "HYTHE_GC_PAUSE",
+        "0.02",
+        "part of all time that collections of garbage may take, 0 to 0.5; 0: they don't wait for each other",
+        only="metadata",
+    ),
     Setting("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "", "OTLP/HTTP collector that spans are sent to as well"),
 )

@@ -70,6 +70,10 @@ class Settings:
         self.verifier_dir_text = _absolute("verifier_dir", values["verifier_dir"]) if values["verifier_dir"] else ""
         self.snapshotter = _choice("snapshotter", values["snapshotter"], ("overlayfs", "native"))
         self.sync_layers = _choice("sync_layers", values["sync_layers"], ("on", "off")) == "on"
+        self.gc_mutations = _number("gc_mutations", values["gc_mutations"], 1_000_000)
+        self.gc_deletions = _number("gc_deletions", values["gc_deletions"], 1_000_000)
+        self.gc_interval_s = _number("gc_interval", values["gc_interval"], 30 * 86_400)
+        self.gc_pause = _fraction("gc_pause", values["gc_pause"], 0.5)
         self.otlp_endpoint = values["otlp_endpoint"]
         self.origin = origin
 
@@ -148,6 +152,10 @@ class Settings:
             "verifier_dir": self.verifier_dir_text,
             "snapshotter": self.snapshotter,
             "sync_layers": "on" if self.sync_layers else "off",
+            "gc_mutations": str(self.gc_mutations),
+            "gc_deletions": str(self.gc_deletions),
+            "gc_interval": str(self.gc_interval_s),
+            "gc_pause": str(self.gc_pause),
             "otlp_endpoint": self.otlp_endpoint,
         }
 
@@ -226,6 +234,14 @@ def _number(key: str, value: str, most: int, *, least: int = 0) -> int:
     if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
         raise InvalidArgument(f"check setting {key}: {value!r} is not a number from {least} to {most}")
     return int(value)
+
+
+def _fraction(key: str, value: str, most: float) -> float:
+    whole, _, part = value.partition(".")
+    digits = (whole + part).isascii() and (whole + part).isdigit()
+    if not digits or len(value) > 20 or float(value) > most:
+        raise InvalidArgument(f"check setting {key}: {value!r} is not a number from 0 to {most}")
+    return float(value)
 
 
 def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:

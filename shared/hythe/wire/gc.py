@@ -271,7 +271,11 @@ class GcItem(Reply):
 
 
 class GcHostReport(Reply):
-    """One owner of one host. `state`: ``swept``, ``dry run``, ``untrusted``, ``unreachable``, ``refused``, ``suspended``."""
+    """One owner of one host. `removed` of it went, or would go unless `state` is ``swept``; `kept` was named to it and stays.
+
+    `state`: ``swept``, ``dry run``, ``untrusted`` (it only told what would go), ``unreachable``, ``refused``, ``suspended``,
+    ``kept`` (nothing was asked of it, for another owner is missing); `reason` says why.
+    """
 
     host: str
     owner: Literal["distribution", "bundle"]
@@ -308,7 +312,7 @@ class GcWhy(Request):
 
 
 class GcStep(Reply):
-    """A step of a path: a node and the label or field by which the one before it refers to it; empty for the first."""
+    """A step of a path: a node and the label or field by which the one before it refers to it; of the first why it is a root."""
 
     kind: str
     namespace: str = ""
@@ -346,7 +350,7 @@ class GraphGet(Request):
 
 
 class GraphNode(Reply):
-    """A node. `root`: why it is one, empty if it isn't; `present`: it is known to exist."""
+    """A node. `root`: why it is one, empty if it isn't; `present`: it exists, as far as metadata can tell."""
 
     id: str
     kind: str
@@ -407,8 +411,12 @@ class UsageImage(Reply):
 
 
 class Usage(Reply):
-    """All hosts that answered; the others are named in `silent`. `images` are at most 5000, largest first."""
+    """All hosts that answered; the others are named in `silent`. `images` are at most 5000, largest first.
+
+    `unmeasured`: so many snapshots and volumes count with 0 bytes, for measuring them would have taken too long.
+    """
 
     rows: list[UsageRow]
     images: list[UsageImage] = []
+    unmeasured: int = 0
     silent: list[str] = []

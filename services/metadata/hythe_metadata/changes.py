@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from hythe.errors import Conflict
 
@@ -50,8 +51,18 @@ class Answered:
 
 def body_hash(namespace: str, body: DataclassInstance) -> str:
     """Return a hash that tells requests of one kind apart by their namespace and content."""
-    text = json.dumps([namespace, asdict(body)], sort_keys=True, separators=(",", ":"))
+    values = {name: getattr(body, name) for name in _names(type(body))}
+    text = json.dumps([namespace, values], sort_keys=True, separators=(",", ":"), default=_nested)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _names(kind: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def _nested(value: Any) -> object:
+    return dict(value) if isinstance(value, Mapping) else asdict(value)
 
 
 def repeated(answered: Answered | None, kind: str, hashed: str) -> str | None:

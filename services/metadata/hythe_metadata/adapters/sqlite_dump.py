@@ -134,7 +134,9 @@ class SqliteDump:
         )
         for row in rows:
             place = row[:3]
-            unique = execute("SELECT idx, space, value FROM uniques WHERE kind = ? AND namespace = ? AND name = ?", place)
+            unique = execute(
+                "SELECT idx, space, value FROM uniques WHERE kind = ? AND namespace = ? AND name = ?", place
+            )
             edge = execute(
                 "SELECT to_kind, to_name, via FROM edges WHERE kind = ? AND namespace = ? AND name = ?"
                 " ORDER BY to_kind, to_name, via",

@@ -27,7 +27,10 @@ STORE_FILE = "metadata.db"
 
 
 def move(source_url: str, target_url: str, default: Path, *, allow_relaxed: bool = False) -> dict[str, Any]:
-    """Move the store at `source_url` (the file `default` if that is empty) to `target_url`; return what was moved, as JSON has it.
+    """Move the store at `source_url` to `target_url`; return what was moved, as JSON has it.
+
+    Args:
+        default: file that is meant where a URL is empty.
 
     Raises:
         InvalidArgument: a URL is none, or both name one place.

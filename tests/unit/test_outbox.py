@@ -14,9 +14,7 @@ from hythe.identifiers import new_id
 from hythe.outbox import Outbox, by_object
 from hythe.ports.events import OutgoingEvent
 from hythe.ports.metadata import ContainerWish, Origin
-from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.adapters.sqlite_store import SqliteStore
-from hythe_metadata.changes import Happening
 from tests.fixtures.waiting import eventually_async
 
 
@@ -188,31 +186,3 @@ def test_events_are_grouped_by_object_in_order() -> None:
     ]
     groups = sorted([e.sequence for e in group] for group in by_object(events))
     assert groups == [[1, 4], [2], [3]]
-
-
-async def test_event_that_another_process_may_have_sent_is_looked_for() -> None:
-    """When another process had the turn to send, what it has sent isn't sent again."""
-    stream, store = Stream(), MemoryStore()
-
-    async def happens(name: str) -> None:
-        happening = Happening("image", name, "updated", "/images/update")
-        await store.change(lambda transaction: transaction.emit(Origin("default"), happening))
-
-    async def all_sent() -> bool:
-        return not await store.outgoing(0, 10)
-
-    outbox = Outbox(store, stream)
-    task = asyncio.create_task(outbox.run())
-    await happens("a")
-    outbox.wake()
-    await eventually_async(all_sent)
-    await happens("a")
-    for event in await store.outgoing(0, 10):
-        await stream.append(event)
-    outbox.doubt()
-    await happens("b")
-    outbox.wake()
-    await eventually_async(all_sent)
-    assert stream.numbers() == {"a": [1, 2], "b": [1]}
-    task.cancel()
-    await asyncio.wait([task])

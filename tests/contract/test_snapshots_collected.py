@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ async def test_what_is_asked_for_during_a_collection_stays(body: Body, collectio
     await body.snapshots.prepare("key", "one")
     await collections.begin()
     await collections.mark()
-    calls = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         "prepare": lambda: body.snapshots.prepare("new", "one"),
         "view": lambda: body.snapshots.view("new", "one"),
         "stat": lambda: body.snapshots.stat("one"),

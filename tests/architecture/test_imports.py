@@ -35,6 +35,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 DOMAIN = {
     *("errors", "digest", "reference", "oci", "identifiers", "ports", "deadline", "clock", "tracing", "durable"),
     *(
+        "asking",
         "failpoints",
         "subjects",
         "process",

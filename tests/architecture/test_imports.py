@@ -47,7 +47,6 @@ DOMAIN = {
         "holding",
         "events",
         "gc_trust",
-        "gc_watch",
     ),
 }
 OUTER = (

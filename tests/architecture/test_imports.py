@@ -24,6 +24,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "redis": ("hythe_metadata.adapters.*",),
     "sqlite3": (
         "hythe.outbox_table",
+        "hythe.sqlite_file",
         "hythe_metadata.adapters.*",
         "hythe_bundle.adapters.*",
         "hythe_distribution.adapters.*",

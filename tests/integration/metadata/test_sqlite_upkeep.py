@@ -16,7 +16,7 @@ from hythe.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArg
 from hythe.identifiers import new_id
 from hythe.ports.metadata import ContainerWish, ImageWish, Origin
 from hythe_metadata.adapters import sqlite_backup, sqlite_check
-from hythe_metadata.adapters.sqlite_schema import APPLICATION_ID
+from hythe_metadata.adapters.sqlite_kind import APPLICATION_ID
 from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.adapters.sqlite_tables import VERSION
 from hythe_metadata.adapters.store_file import StoreFile

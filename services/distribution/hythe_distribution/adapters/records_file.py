@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hythe.durable import count_sync
 from hythe.errors import DataLoss
-from hythe_distribution.adapters.records_schema import damaged, open_records, translated
+from hythe_distribution.adapters.records_schema import RECORDS, open_records
 
 
 class RecordsFile:
@@ -30,13 +30,13 @@ class RecordsFile:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Read in a block, under which nobody changes anything."""
-        with self._lock, translated("read", self._path):
+        with self._lock, RECORDS.translated("read content records", self._path):
             yield self._connection
 
     @contextmanager
     def changing(self, step: str) -> Iterator[sqlite3.Connection]:
         """Run a block as one transaction, which is durable when the block is left, or never was."""
-        with self._lock, translated(step, self._path):
+        with self._lock, RECORDS.translated(f"{step} content records", self._path):
             before = self._connection.total_changes
             with self._transaction():
                 yield self._connection
@@ -50,7 +50,7 @@ class RecordsFile:
     @contextmanager
     def tidying(self, step: str) -> Iterator[sqlite3.Connection]:
         """As `changing`, but a power loss may undo it, nobody is told of it, and it waits for no disk."""
-        with self._lock, translated(step, self._path):
+        with self._lock, RECORDS.translated(f"{step} content records", self._path):
             self._connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with self._transaction():
@@ -60,11 +60,11 @@ class RecordsFile:
 
     def damaged(self, cause: str) -> DataLoss:
         """Return the error for what was read from the file and isn't what was written."""
-        return damaged(f"read {self._path}", self._path, cause)
+        return RECORDS.damaged(f"read {self._path}", self._path, cause)
 
     def close(self) -> None:
         """Give the file back."""
-        with self._lock, translated("close", self._path):
+        with self._lock, RECORDS.translated("close content records", self._path):
             self._connection.close()
 
     @contextmanager

@@ -1,21 +1,28 @@
-"""The SQLite file of the records: how it is made, checked, upgraded and opened, and what SQLite's errors mean."""
+"""The SQLite file of the records: how it is made, checked, upgraded and opened."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from hythe import outbox_table
-from hythe.durable import sync_directory
-from hythe.errors import DataLoss, FailedPrecondition, HytheError, Internal, ResourceExhausted, Unavailable
 from hythe.identifiers import new_id
+from hythe.sqlite_file import Kind
 from hythe_distribution.adapters.disk_errors import reported
 
-APPLICATION_ID = 0x48795265  # "HyRe": tells records from other SQLite files
+APPLICATION_ID = 0x48795265  # "HyRe"
 VERSION = 2
-BUSY_TIMEOUT_S = 1.0
+RECORDS = Kind(
+    name="content records",
+    application_id=APPLICATION_ID,
+    contents="the records of the content store are damaged",
+    remedy="move it away, and pull the images again",
+    elsewhere="choose another HYTHE_CONTENT_URL",
+    user="the distribution service",
+    restart="start the stack again",
+    details={"kind": "disk"},
+)
 
 _BLOBS = """
 CREATE TABLE blobs (
@@ -80,21 +87,14 @@ def open_records(path: Path, *, virgin: bool = False) -> sqlite3.Connection:
         ResourceExhausted: the disk is full.
         Unavailable: another program holds it.
     """
-    with reported(f"open content records {path}", path.parent), translated("open", path):
+    with reported(f"open content records {path}", path.parent), RECORDS.translated("open content records", path):
         if not path.exists():
-            _create(path, virgin)
-        with path.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                raise damaged(f"open content records {path}", path, "it doesn't begin as a SQLite file")
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+            RECORDS.create(path, partial(_fill, virgin=virgin))
+        connection = RECORDS.connect(path)
         try:
-            version = _check(connection, path)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise RECORDS.newer(path, version, VERSION)
             connection.execute("PRAGMA synchronous = FULL")
             if version == 1:
                 _run(connection, f"{_CHANGES} PRAGMA user_version = {VERSION};", virgin=False)
@@ -104,25 +104,8 @@ def open_records(path: Path, *, virgin: bool = False) -> sqlite3.Connection:
         return connection
 
 
-def _create(path: Path, virgin: bool) -> None:
-    """Make an empty file beside its place and rename it, so that a crash never leaves half of one there."""
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists():
-        raise damaged(f"open content records {path}", path, f"the file is missing, but its log {log} is there")
-    draft = path.with_name(f"{path.name}.new")
-    for rest in path.parent.glob(f"{draft.name}*"):
-        rest.unlink()
-    connection = sqlite3.connect(draft, isolation_level=None)
-    try:
-        draft.chmod(0o600)
-        connection.execute("PRAGMA synchronous = FULL")
-        versions = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-        _run(connection, f"{versions} {_BLOBS} {_CHANGES}", virgin=virgin)
-        connection.execute("PRAGMA journal_mode = WAL")
-    finally:
-        connection.close()
-    draft.rename(path)
-    sync_directory(path.parent)
+def _fill(connection: sqlite3.Connection, *, virgin: bool) -> None:
+    _run(connection, f"PRAGMA user_version = {VERSION}; {_BLOBS} {_CHANGES}", virgin=virgin)
 
 
 def _run(connection: sqlite3.Connection, statements: str, *, virgin: bool) -> None:
@@ -136,79 +119,3 @@ def _run(connection: sqlite3.Connection, statements: str, *, virgin: bool) -> No
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of the file."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        raise FailedPrecondition(
-            f"open content records {path}: it is a SQLite file of another program",
-            next_step="move it away, or choose another HYTHE_CONTENT_URL",
-        )
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise FailedPrecondition(
-            f"open content records {path}: a newer Hythe made it (version {version}, this one knows {VERSION})",
-            next_step="use that newer version of Hythe",
-        )
-    return int(version)
-
-
-def damaged(message: str, path: Path, cause: str) -> DataLoss:
-    """Return the error for records whose bytes can't be trusted; they are left as they are."""
-    return DataLoss(
-        f"{message}: the records of the content store are damaged",
-        cause=cause,
-        outcome="unknown",
-        next_step=f"nothing was overwritten: keep a copy of {path}*, move it away, and pull the images again",
-        details={"kind": "disk"},
-    )
-
-
-@contextmanager
-def translated(step: str, path: Path) -> Iterator[None]:
-    """Raise errors of SQLite in the block as errors of the closed set."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translate(error, f"{step} content records {path}", path) from error
-
-
-def _translate(error: sqlite3.Error, step: str, path: Path) -> HytheError:
-    cause = str(error)
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return Internal(f"{step}: SQLite was used wrongly", cause=cause)
-    primary = code & 0xFF
-    if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
-        return ResourceExhausted(
-            f"{step}: the disk is full; nothing was changed",
-            cause=cause,
-            next_step=f"free some space there (df {path.parent}), then try again",
-            details={"kind": "disk"},
-        )
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-        return Unavailable(
-            f"{step}: another program holds it locked",
-            cause=cause,
-            next_step=f"end the program that has {path} open",
-        )
-    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
-        return FailedPrecondition(
-            f"{step}: it can't be written",
-            cause=cause,
-            next_step=f"make {path.parent} and the files in it writable for the distribution service",
-            details={"kind": "disk"},
-        )
-    if primary == sqlite3.SQLITE_IOERR:
-        return DataLoss(
-            f"{step}: the disk failed",
-            cause=cause,
-            outcome="unknown",
-            next_step="check the disk (`dmesg`) and its quotas, then start the stack again",
-            details={"kind": "disk"},
-        )
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return damaged(step, path, cause)
-    return Internal(f"{step}: SQLite failed", cause=cause)

@@ -10,8 +10,8 @@ from pathlib import Path
 from hythe.durable import sync_directory
 from hythe.errors import AlreadyExists, InvalidArgument, NotFound
 from hythe_metadata.adapters import sqlite_check
-from hythe_metadata.adapters.sqlite_errors import damaged, translated
-from hythe_metadata.adapters.sqlite_schema import APPLICATION_ID, connect, prepare
+from hythe_metadata.adapters.sqlite_kind import STORE
+from hythe_metadata.adapters.sqlite_schema import connect, prepare
 
 BUSY_S = 30.0
 
@@ -28,7 +28,7 @@ def backup(path: Path, target: Path) -> int:
     """
     _check_target(target)
     draft = target.with_name(f".{target.name}.{os.getpid()}.new")
-    with translated("back up metadata store to", target):
+    with STORE.translated("back up metadata store to", target):
         try:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             connection = connect(path, read_only=True)
@@ -63,7 +63,7 @@ def restore(source: Path, path: Path) -> Path | None:
     draft = path.with_name(f"{path.name}.restored")
     for rest in path.parent.glob(f"{draft.name}*"):
         rest.unlink()
-    with translated("restore metadata store from", source):
+    with STORE.translated("restore metadata store from", source):
         draft.write_bytes(source.read_bytes())
         draft.chmod(0o600)
         try:
@@ -71,7 +71,7 @@ def restore(source: Path, path: Path) -> Path | None:
             try:
                 found = sqlite_check.findings(connection)
                 if found:
-                    raise damaged(f"restore metadata store from {source}", source, "; ".join(found[:5]))
+                    raise STORE.damaged(f"restore metadata store from {source}", source, "; ".join(found[:5]))
                 era = max(_era(draft), _era(path) if path.exists() else 0) + 1
                 connection.execute("UPDATE store SET era = ?, moved_to = ''", (era,))
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -115,7 +115,7 @@ def _era(path: Path) -> int:
             connection.close()
     except sqlite3.Error:
         return 0
-    return int(era) if application == APPLICATION_ID else 0
+    return int(era) if application == STORE.application_id else 0
 
 
 def _move_away(path: Path) -> Path | None:

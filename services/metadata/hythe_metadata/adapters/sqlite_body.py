@@ -11,7 +11,7 @@ from hythe import failpoints, outbox_table
 from hythe.clock import now_ns
 from hythe.errors import HytheError
 from hythe_metadata.adapters.batches import Done, Job
-from hythe_metadata.adapters.sqlite_errors import translate
+from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import begin_log
 from hythe_metadata.adapters.sqlite_transaction import SqliteTransaction
 from hythe_metadata.adapters.sqlite_upkeep import prune, trim_log
@@ -59,7 +59,7 @@ class SqliteBody:
             self._revision = before
             if isinstance(error, HytheError):
                 return error
-            return translate(error, "commit to metadata store", self._path)
+            return STORE.translate(error, "commit to metadata store", self._path)
         self._sent.clear()
         return None
 
@@ -77,7 +77,7 @@ class SqliteBody:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             begin_log(self._connection)
         except sqlite3.Error as raised:
-            error = translate(raised, "bring metadata store to rest", self._path)
+            error = STORE.translate(raised, "bring metadata store to rest", self._path)
         return error
 
     def close(self) -> None:
@@ -99,5 +99,5 @@ class SqliteBody:
             connection.execute("ROLLBACK TO job")
             job.outcome = error
             if isinstance(error, sqlite3.Error):
-                job.outcome = translate(error, "change metadata store", self._path)
+                job.outcome = STORE.translate(error, "change metadata store", self._path)
         connection.execute("RELEASE job")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from hythe_metadata.adapters.sqlite_errors import translated
+from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import connect, open_checked
 from hythe_metadata.records import INTERNAL_KINDS
 
@@ -36,7 +36,7 @@ def check(path: Path) -> list[str]:
         DataLoss: it is no SQLite file any more.
         FailedPrecondition: it is no metadata store, or one of another version.
     """
-    with translated("check metadata store", path):
+    with STORE.translated("check metadata store", path):
         open_checked(path).close()
         connection = connect(path, read_only=True)
         try:

@@ -13,7 +13,7 @@ from hythe.durable import sync_directory
 from hythe.errors import DataLoss, FailedPrecondition
 from hythe.ports.events import OutgoingEvent
 from hythe.process import DirectoryLock
-from hythe_metadata.adapters.sqlite_errors import translated
+from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import connect, open_store
 from hythe_metadata.dump import Entry, Head, NumberEntry, RecordEntry, unfinished
 from hythe_metadata.records import INTERNAL_KINDS, Edge, Key, Stored
@@ -56,14 +56,14 @@ class SqliteDump:
 
     def head(self) -> Head:
         """See `hythe_metadata.dump.Target.head`."""
-        with translated(_STEP, self._path):
+        with STORE.translated(_STEP, self._path):
             store_id, era, revision = self._connection.execute("SELECT id, era, revision FROM store").fetchone()
             row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return Head(store_id, era, revision, row[0] if row else 0)
 
     def entries(self) -> Iterator[Entry]:
         """See `hythe_metadata.dump.Source.entries`."""
-        with translated(_STEP, self._path):
+        with STORE.translated(_STEP, self._path):
             yield from self._records()
             yield from self._numbers()
             after = 0
@@ -83,7 +83,7 @@ class SqliteDump:
     def fill(self, head: Head, entries: Iterable[Entry]) -> None:
         """See `hythe_metadata.dump.Target.fill`."""
         self._remove(self._draft)
-        with translated(_STEP, self._draft):
+        with STORE.translated(_STEP, self._draft):
             connection = open_store(self._draft)
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -121,7 +121,7 @@ class SqliteDump:
             self._open = None
 
     def _say_moved(self, to: str) -> None:
-        with translated(_STEP, self._path):
+        with STORE.translated(_STEP, self._path):
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("UPDATE store SET moved_to = ?", (to,))
 

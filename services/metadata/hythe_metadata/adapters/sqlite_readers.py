@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from hythe import tracing
 from hythe.errors import Unavailable
-from hythe_metadata.adapters.sqlite_errors import translated
+from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import connect
 
 READERS = 2
@@ -52,7 +52,7 @@ class Readers:
             self._connections.pop().close()
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        with translated("read metadata store", self._path):
+        with STORE.translated("read metadata store", self._path):
             connection = self._connection()
             connection.execute("BEGIN")
             try:

@@ -6,16 +6,14 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
+from hythe import sqlite_file
 from hythe.clock import now_rfc3339
-from hythe.durable import sync_directory
 from hythe.errors import FailedPrecondition
 from hythe.identifiers import new_id
-from hythe_metadata.adapters.sqlite_errors import damaged, translated
+from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_tables import TABLES, VERSION, VERSIONS_TABLE
 from hythe_metadata.adapters.sqlite_upgrade import UPGRADES, Upgrade
 
-APPLICATION_ID = 0x48797468  # "Hyth": tells a metadata store from other SQLite files
-BUSY_TIMEOUT_S = 1.0
 WAL_LIMIT_PAGES = 4096
 
 
@@ -30,9 +28,9 @@ def open_store(path: Path) -> sqlite3.Connection:
         ResourceExhausted: the disk is full.
         Unavailable: another program holds it.
     """
-    with translated("open metadata store", path):
+    with STORE.translated("open metadata store", path):
         if not path.exists():
-            _create(path)
+            STORE.create(path, _fill)
         connection = prepare(path)
         try:
             _check_place(connection, path)
@@ -68,10 +66,9 @@ def open_checked(path: Path) -> sqlite3.Connection:
         DataLoss, FailedPrecondition: as `open_store`.
         sqlite3.Error: the disk, or who else uses it.
     """
-    _check_file(path)
-    connection = connect(path)
+    connection = STORE.connect(path)
     try:
-        _check_content(connection, path)
+        _check_pages(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -86,14 +83,7 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Return a connection without implicit transactions, usable from one thread at a time."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        timeout=BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
+    connection = sqlite_file.connect(path)
     if read_only:
         connection.execute("PRAGMA query_only = 1")
     return connection
@@ -112,10 +102,7 @@ def upgrade(connection: sqlite3.Connection, path: Path, upgrades: Mapping[int, U
     """
     present = version_of(connection)
     if present > to:
-        raise FailedPrecondition(
-            f"open metadata store {path}: a newer Hythe made it (version {present}, this one knows {to})",
-            next_step="use that newer version of Hythe",
-        )
+        raise STORE.newer(path, present, to)
     if present == to:
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -129,27 +116,12 @@ def upgrade(connection: sqlite3.Connection, path: Path, upgrades: Mapping[int, U
         raise
 
 
-def _create(path: Path) -> None:
-    """Make an empty store beside its place and rename it, so that a crash never leaves half of one there."""
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists():
-        raise damaged(f"open metadata store {path}", path, f"the file is missing, but its log {log} is there")
-    draft = path.with_name(f"{path.name}.new")
-    for rest in path.parent.glob(f"{draft.name}*"):
-        rest.unlink()
-    connection = sqlite3.connect(draft, isolation_level=None)
-    try:
-        draft.chmod(0o600)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; {VERSIONS_TABLE} {TABLES}")
-        connection.execute("INSERT INTO schema_version VALUES (?, ?)", (VERSION, now_rfc3339()))
-        connection.execute("INSERT INTO store VALUES (1, ?, 1, 0, 0, '')", (new_id(),))
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA journal_mode = WAL")
-    finally:
-        connection.close()
-    draft.rename(path)
-    sync_directory(path.parent)
+def _fill(connection: sqlite3.Connection) -> None:
+    """Make the tables of an empty store."""
+    connection.executescript(f"BEGIN; {VERSIONS_TABLE} {TABLES}")
+    connection.execute("INSERT INTO schema_version VALUES (?, ?)", (VERSION, now_rfc3339()))
+    connection.execute("INSERT INTO store VALUES (1, ?, 1, 0, 0, '')", (new_id(),))
+    connection.execute("COMMIT")
 
 
 def _check_place(connection: sqlite3.Connection, path: Path) -> None:
@@ -161,21 +133,7 @@ def _check_place(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_file(path: Path) -> None:
-    with path.open("rb") as file:
-        magic = file.read(16)
-    if magic != b"SQLite format 3\0":
-        what = "it is empty" if not magic else "it doesn't begin as a SQLite file"
-        raise damaged(f"open metadata store {path}", path, what)
-
-
-def _check_content(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        raise FailedPrecondition(
-            f"open metadata store {path}: it is a SQLite file of another program",
-            next_step="move it away, or choose another HYTHE_ROOT",
-        )
+def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
     found = [text for (text,) in connection.execute("PRAGMA quick_check(5)")]
     if found != ["ok"]:
-        raise damaged(f"check metadata store {path}", path, "; ".join(found))
+        raise STORE.damaged(f"check metadata store {path}", path, "; ".join(found))

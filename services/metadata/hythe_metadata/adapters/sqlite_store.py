@@ -11,7 +11,7 @@ from hythe.clock import now_ns
 from hythe.ports.events import OutgoingEvent
 from hythe_metadata.adapters.batches import Batches, Observe
 from hythe_metadata.adapters.sqlite_body import SqliteBody
-from hythe_metadata.adapters.sqlite_errors import translated
+from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_readers import Readers
 from hythe_metadata.adapters.sqlite_schema import begin_log, open_store
 from hythe_metadata.adapters.sqlite_upkeep import prune
@@ -45,7 +45,7 @@ class SqliteStore:
             Unavailable: another program holds it.
         """
         connection = open_store(path)
-        with translated("open metadata store", path):
+        with STORE.translated("open metadata store", path):
             prune(connection, now_ns(), kept_changes)
             begin_log(connection)
             self._store_id, self._era = connection.execute("SELECT id, era FROM store").fetchone()

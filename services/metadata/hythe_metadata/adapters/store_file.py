@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hythe.errors import NotFound
 from hythe_metadata.adapters import sqlite_backup, sqlite_check
-from hythe_metadata.adapters.sqlite_errors import translated
+from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import open_checked, prepare, version_of
 
 STORE_FILE = "metadata.db"
@@ -40,7 +40,7 @@ class StoreFile:
             DataLoss, FailedPrecondition: as `hythe_metadata.adapters.sqlite_schema.open_store`.
         """
         self._check_there("upgrade")
-        with translated("upgrade metadata store", self.path):
+        with STORE.translated("upgrade metadata store", self.path):
             connection = open_checked(self.path)
             before = version_of(connection)
             connection.close()

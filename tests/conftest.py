@@ -8,6 +8,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = [
     "tests.fixtures.limits",
     "tests.fixtures.servers",
+    "tests.fixtures.stack_bus",
     "tests.fixtures.stacks",
     "tests.fixtures.disks",
     "tests.fixtures.content_service",

@@ -70,7 +70,9 @@ COMMANDS: dict[str, Command] = {
     "commit": Command("commit", "make an image of what a container has changed", traced=True),
     "inspect": Command("containers", "show everything known about containers", traced=True),
     "cp": Command("copy", "copy files into a container, or out of one", traced=True),
-    "metadata": Command("metadata", "back up, restore and check the records", group=True),
+    "gc": Command("garbage", "collect what nothing refers to; `hythe gc why` says what keeps something", group=True),
+    "system": Command("system", "`hythe system df` shows what takes how much disk", group=True),
+    "metadata": Command("metadata", "the records: backups, checks, moves, and what refers to what", group=True),
     "events": Command("events", "show what happens, as it happens", templates=True),
     "trace": Command("traces", "list traces, or show one as a waterfall"),
     "doctor": Command("doctor", "look at this machine and the stack for what is wrong"),
@@ -174,7 +176,8 @@ def add_global_flags(parser: argparse.ArgumentParser, command: Command | None = 
         text = "json, table, or a template (docs/output.md)"
         group.add_argument(*names, type=_format, default="table", metavar="FORMAT", help=text)
     else:
-        group.add_argument(*names, choices=("table", "json"), default="table", help="json: one object per line")
+        formats = (command.formats if command else ()) or ("table", "json")
+        group.add_argument(*names, choices=formats, default=formats[0], help="json: one object per line")
     group.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     group.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="give up after this long; outcome then unknown"

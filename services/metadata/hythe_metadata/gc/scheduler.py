@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -89,12 +90,10 @@ class Scheduler:
                 future.exception()  # somebody may have stopped waiting
 
     async def _rest(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
-        finally:
-            self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation that comes with the wake
+                await self._wake.wait()
+        self._wake.clear()
 
     async def _once(self, wish: Wish, future: asyncio.Future[Report] | None) -> None:
         began_s = self._clock_s()

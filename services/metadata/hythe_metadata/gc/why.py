@@ -100,7 +100,7 @@ def paths_to(reading: Reading, roots: dict[int, str], targets: Sequence[int]) ->
             if source not in came:
                 came[source] = (number, via)
                 waiting.append(source)
-    return sorted(found, key=len)
+    return sorted(found, key=lambda path: (len(path), path[0].node))
 
 
 def _path(graph: Graph, came: dict[int, tuple[int, str] | None], number: int, why: str) -> list[Step]:

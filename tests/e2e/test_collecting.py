@@ -54,14 +54,16 @@ def test_what_nothing_refers_to_goes_and_nothing_else(fresh_stack: Stack, regist
     stack = fresh_stack
     kept, gone = registry.push(small_image("kept"), "e2e/kept:1"), registry.push(small_image("gone"), "e2e/gone:1")
     registered(stack)
-    assert stack.hythe("run", "-d", "--name", "user", gone, "sleep", "1000").code == 0
+    started = stack.hythe("run", "-d", "--name", "user", gone, "sleep", "1000")
+    assert started.code == 0, started.stderr
+    container = started.stdout.strip()
     assert stack.hythe("pull", kept).code == 0
     before = set(digests(stack))
     assert stack.hythe("rmi", "-f", gone).code == 0
     assert collect(stack)["removed"] == 0, "the container keeps its image"
     assert set(digests(stack)) == before
-    own = [d for d in before if "container user" in stack.hythe("gc", "why", d).stdout]
-    assert own
+    told = [stack.hythe("gc", "why", digest).stdout for digest in sorted(before)]
+    assert len([text for text in told if f"container {container}" in text]) == 4, "manifest, config and two layers"
     assert stack.hythe("rm", "-f", "user").code == 0
     planned = collect(stack, "--dry-run")
     assert set(digests(stack)) == before
@@ -126,7 +128,7 @@ def test_restored_store_deletes_nothing_until_it_is_confirmed(
     backup = stack.base / "backup.db"
     assert stack.hythe("metadata", "backup", str(backup)).code == 0
     assert stack.hythe("pull", new).code == 0
-    before = digests(stack)
+    before = set(digests(stack))
     assert stack.hythe("metadata", "restore", str(backup)).code == 6, "not while the service uses the store"
     assert stack.down().code == 0
     restored = stack.hythe("metadata", "restore", str(backup))
@@ -136,12 +138,12 @@ def test_restored_store_deletes_nothing_until_it_is_confirmed(
     report = collect(stack)
     assert {host["state"] for host in report["hosts"]} == {"untrusted"}
     assert "restored" in report["hosts"][0]["reason"]
-    assert digests(stack) == before
+    assert set(digests(stack)) == before
     told = stack.hythe("gc")
     assert "--confirm" in told.stdout + told.stderr
     assert collect(stack, "--confirm")["removed"] > 0
     assert stack.hythe("images", "check", old).code == 0
-    assert len(digests(stack)) == len(before) // 2
+    assert set(digests(stack)) < before
 
 
 def test_other_store_on_the_same_root_deletes_nothing(

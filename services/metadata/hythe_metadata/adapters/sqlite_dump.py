@@ -160,8 +160,8 @@ class SqliteDump:
         rows = self._connection.execute(
             "SELECT namespace, noun, object_id, last, changed_ns FROM event_numbers ORDER BY namespace, noun, object_id"
         )
-        for *texts, changed_ns in rows:
-            yield NumberEntry(*texts, changed_ns // _MS_NS)
+        for namespace, noun, object_id, last, changed_ns in rows:
+            yield NumberEntry(namespace, noun, object_id, last, changed_ns // _MS_NS)
 
     def _torn(self, what: str) -> DataLoss:
         return DataLoss(
@@ -188,8 +188,10 @@ def _write(connection: sqlite3.Connection, entry: Entry, counts: Counter[tuple[s
         if key.kind not in INTERNAL_KINDS:
             counts[key.namespace, key.kind] += 1
     elif isinstance(entry, NumberEntry):
-        values = (entry.namespace, entry.noun, entry.object_id, entry.last, entry.changed_ms * _MS_NS)
-        connection.execute("INSERT INTO event_numbers VALUES (?, ?, ?, ?, ?)", values)
+        connection.execute(
+            "INSERT INTO event_numbers VALUES (?, ?, ?, ?, ?)",
+            (entry.namespace, entry.noun, entry.object_id, entry.last, entry.changed_ms * _MS_NS),
+        )
     else:
         _write_event(connection, entry)
 

@@ -188,8 +188,10 @@ def _write(connection: sqlite3.Connection, entry: Entry, counts: Counter[tuple[s
         if key.kind not in INTERNAL_KINDS:
             counts[key.namespace, key.kind] += 1
     elif isinstance(entry, NumberEntry):
-        number = (entry.namespace, entry.noun, entry.object_id, entry.last, entry.changed_ms * _MS_NS)
-        connection.execute("INSERT INTO event_numbers VALUES (?, ?, ?, ?, ?)", number)
+        connection.execute(
+            "INSERT INTO event_numbers VALUES (?, ?, ?, ?, ?)",
+            (entry.namespace, entry.noun, entry.object_id, entry.last, entry.changed_ms * _MS_NS),
+        )
     else:
         _write_event(connection, entry)
 

@@ -223,3 +223,18 @@ def test_garbage_of_a_given_up_pull_goes(fresh_stack: Stack, registry: Registry)
     pulling.wait()
     stack.hythe("rmi", "-f", reference)
     eventually(lambda: collect(stack)["removed"] == 0 and not digests(stack), what="nothing is left", timeout_s=90)
+
+
+def test_redis_that_may_lose_a_second_is_taken_only_when_somebody_says_so(
+    make_stack: Callable[..., Stack], start_redis: Callable[..., RedisServer]
+) -> None:
+    """`appendfsync everysec` is refused with what to do, and taken with `--allow-relaxed`."""
+    server = start_redis("--appendfsync", "everysec")
+    stack = make_stack(variables={"HYTHE_METADATA_URL": server.url("relaxed")})
+    refused = stack.hythe("up", "--detach")
+    assert refused.code != 0
+    assert "appendfsync" in refused.stderr + stack.logs()
+    stack.down()
+    taken = stack.hythe("up", "--detach", "--allow-relaxed")
+    assert taken.code == 0, taken.stderr + stack.logs()
+    assert stack.hythe("namespace", "create", "team").code == 0

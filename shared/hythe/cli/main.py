@@ -80,6 +80,9 @@ COMMANDS: dict[str, Command] = {
     "version": Command("info", "show the version"),
 }
 
+_SETTING = "setting_"
+"""How the parsed flags begin that give a setting."""
+
 RUNS = frozenset({"run", "bundle run"})
 """The commands that end with a container's own exit code."""
 
@@ -170,7 +173,7 @@ def add_global_flags(parser: argparse.ArgumentParser, command: Command | None = 
     group = parser.add_argument_group("flags of every command")
     for flag, key in VALUE_FLAGS.items():
         names = ("-n", flag) if flag == "--namespace" else (flag,)
-        group.add_argument(*names, dest=f"setting_{key}", metavar="VALUE", help=f"setting {key} (`hythe config`)")
+        group.add_argument(*names, dest=f"{_SETTING}{key}", metavar="VALUE", help=f"setting {key} (`hythe config`)")
     names = ("--format",) if command is not None and command.output_file else ("--format", "-o")
     if command is not None and command.templates:
         text = "json, table, or a template (docs/output.md)"
@@ -205,7 +208,7 @@ def _run(name: str, command: Command, function: Callable[[Context], int], args: 
     context: Context | None = None
     failed: HytheError | None = None
     try:
-        flags = {key: getattr(args, f"setting_{key}") for key in VALUE_FLAGS.values()}
+        flags = {name.removeprefix(_SETTING): value for name, value in vars(args).items() if name.startswith(_SETTING)}
         loaded = settings.load(flags)
         context = Context(name, loaded, args, _START_NS, traced=command.traced)
         if args.timeout is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from hythe.errors import Conflict
 
@@ -49,9 +49,20 @@ class Answered:
 
 
 def body_hash(namespace: str, body: DataclassInstance) -> str:
-    """Return a hash that tells requests of one kind apart by their namespace and content."""
-    text = json.dumps([namespace, asdict(body)], sort_keys=True, separators=(",", ":"))
+    """Return a hash that tells requests of one kind apart by their namespace and content.
+
+    A field marked `hythe.ports.metadata.LATER` counts unless it is at its default: so a request that a service of before
+    carried out is known when it is repeated.
+    """
+    values = asdict(body)
+    silent = {one.name for one in fields(body) if one.metadata.get("later") and values[one.name] == _default(one)}
+    content = {name: value for name, value in values.items() if name not in silent}
+    text = json.dumps([namespace, content], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _default(one: Field[Any]) -> object:
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def repeated(answered: Answered | None, kind: str, hashed: str) -> str | None:

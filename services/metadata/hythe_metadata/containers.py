@@ -66,11 +66,13 @@ def begin(origin: Origin, wish: ContainerWish, leases: LeaseClock) -> Work[Conta
     if not wish.reference or not wish.host:
         raise InvalidArgument(f"begin container {wish.name}: image and host must be named")
     wish_hash = body_hash(origin.namespace, wish)
+    without_labels = body_hash(origin.namespace, replace(wish, labels={}))  # what the first version of the store kept
 
     def work(transaction: Transaction) -> ContainerRecord:
         existing = _same_id(transaction, wish, leases)
         if existing is not None:
-            if existing.wish_hash != wish_hash:
+            same_labels = existing.record.labels == wish.labels
+            if existing.wish_hash != wish_hash and not (same_labels and existing.wish_hash == without_labels):
                 raise Conflict(
                     f"begin container {wish.name}: id {wish.id} was used with another request",
                     next_step="use a new id for another container",

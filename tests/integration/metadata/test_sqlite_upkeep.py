@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -306,10 +309,54 @@ async def test_store_that_was_moved_is_not_opened(tmp_path: Path) -> None:
     assert "HYTHE_METADATA_URL" in refused.value.next_step
 
 
-def maintenance(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def maintenance(path: Path, *arguments: str, failpoints: str = "") -> subprocess.CompletedProcess[str]:
     """Run the maintenance of a store."""
     command = [sys.executable, "-m", "hythe_metadata.maintenance", "--store", str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {"PATH": os.defpath, "HYTHE_FAILPOINTS": failpoints}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+async def test_restore_that_is_killed_leaves_the_store_of_before(tmp_path: Path) -> None:
+    """However a restore ends there is a whole store in its place, the one of before or the backup, and it may be repeated."""
+    path, target = tmp_path / "root" / "metadata.db", tmp_path / "backup.db"
+    path.parent.mkdir()
+    intent = await filled(path)
+    sqlite_backup.backup(path, target)
+    await intent.put_image(asks(), image("localhost/since:1"))
+    identity = intent.store_id, intent.era
+    await intent.close()
+    assert maintenance(path, "restore", str(target), failpoints="metadata.restore=kill").returncode == -signal.SIGKILL
+    intent = Intent(SqliteStore(path))
+    assert (intent.store_id, intent.era) == identity
+    assert (await intent.image("default", "localhost/since:1")).digest == DIGEST
+    await intent.close()
+    assert maintenance(path, "restore", str(target)).returncode == 0
+    intent = Intent(SqliteStore(path))
+    assert (intent.store_id, intent.era) == (identity[0], identity[1] + 1)
+    with pytest.raises(NotFound):
+        await intent.image("default", "localhost/since:1")
+    await intent.close()
+    assert not list(path.parent.glob("*.restored*"))
+
+
+async def test_store_before_a_restore_is_kept_whole(tmp_path: Path) -> None:
+    """What a restore replaced can itself be restored, also when it was never brought to rest."""
+    path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
+    intent = await filled(path)
+    sqlite_backup.backup(path, target)
+    await intent.put_image(asks(), image("localhost/since:1"))
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for part in tmp_path.glob("metadata.db*"):
+        shutil.copy(part, killed)
+    await intent.close()
+    assert (killed / "metadata.db-wal").stat().st_size > 0, "as after a kill"
+    before = sqlite_backup.restore(target, killed / "metadata.db")
+    assert before is not None
+    assert sqlite_backup.restore(before, killed / "metadata.db") != before
+    intent = Intent(SqliteStore(killed / "metadata.db"))
+    assert (await intent.image("default", "localhost/since:1")).digest == DIGEST
+    await intent.close()
 
 
 async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) -> None:

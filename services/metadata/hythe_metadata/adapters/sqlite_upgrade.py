@@ -100,7 +100,10 @@ def _containers_from_1(connection: sqlite3.Connection) -> None:
 
 def _labels_of(spec: str) -> dict[str, str]:
     """Return the labels that version 1 had only in the spec."""
-    wanted = json.loads(spec)
+    try:
+        wanted = json.loads(spec)
+    except ValueError:
+        return {}  # version 1 never read it
     found = wanted.get("labels") if isinstance(wanted, dict) else None
     return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 

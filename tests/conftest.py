@@ -13,4 +13,5 @@ pytest_plugins = [
     "tests.fixtures.disks",
     "tests.fixtures.content_service",
     "tests.fixtures.s3",
+    "tests.fixtures.record_stores",
 ]

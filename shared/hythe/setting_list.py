@@ -42,6 +42,8 @@ ALL: tuple[Setting, ...] = (
     Setting(
         "nats_server", "HYTHE_NATS_SERVER", "", "nats-server program; by default looked for beside python, then PATH"
     ),
+    Setting("events_age", "HYTHE_EVENTS_AGE", "604800", "seconds that the stream of events keeps each; 0: for ever"),
+    Setting("events_bytes", "HYTHE_EVENTS_BYTES", "536870912", "bytes of the stream of events; the oldest go first"),
     Setting("key", "HYTHE_KEY", "", "file of the bus key (nkey seed); <root>/keys/admin.nk by default"),
     Setting(
         "log_level", "HYTHE_LOG_LEVEL", "info", "least severe level that services log: debug, info, warning, error"
@@ -122,6 +124,34 @@ ALL: tuple[Setting, ...] = (
         "on: layers are on the disk before they count as unpacked; off only saves time: a power loss may leave an unpacked "
         "image with empty or missing files, and nothing notices",
         only="bundle",
+    ),
+    Setting(
+        "gc_mutations",
+        "HYTHE_GC_MUTATIONS",
+        "100",
+        "changes of metadata after which garbage is collected; 0: they don't count",
+        only="metadata",
+    ),
+    Setting(
+        "gc_deletions",
+        "HYTHE_GC_DELETIONS",
+        "0",
+        "deletions after which garbage is collected at once; 0: after any, but never more often than HYTHE_GC_PAUSE allows",
+        only="metadata",
+    ),
+    Setting(
+        "gc_interval",
+        "HYTHE_GC_INTERVAL",
+        "600",
+        "seconds after which garbage is collected in any case; 0: never",
+        only="metadata",
+    ),
+    Setting(
+        "gc_pause",
+        "HYTHE_GC_PAUSE",
+        "0.02",
+        "part of all time that collections of garbage may take, 0 to 0.5; 0: they don't wait for each other",
+        only="metadata",
     ),
     Setting("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "", "OTLP/HTTP collector that spans are sent to as well"),
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Source = Literal["flag", "environment", "file", "default"]
 
+LEAST_EVENTS_BYTES = 65_536
+
 
 class Settings:
     """The settings in force, parsed from text.
@@ -46,6 +48,8 @@ class Settings:
         self.nats_url = values["nats_url"]
         self.nats_port = _number("nats_port", values["nats_port"], 65535)
         self.nats_server = values["nats_server"]
+        self.events_age_s = _number("events_age", values["events_age"], 1_000_000_000)
+        self.events_bytes = _number("events_bytes", values["events_bytes"], 1 << 50, least=LEAST_EVENTS_BYTES)
         self.key_text = _absolute("key", values["key"]) if values["key"] else f"{self.root_text}/keys/admin.nk"
         self.log_level = _choice("log_level", values["log_level"], ("debug", "info", "warning", "error"))
         self.disk_reserve_bytes = _number("disk_reserve", values["disk_reserve"], 1 << 60)
@@ -66,6 +70,10 @@ class Settings:
         self.verifier_dir_text = _absolute("verifier_dir", values["verifier_dir"]) if values["verifier_dir"] else ""
         self.snapshotter = _choice("snapshotter", values["snapshotter"], ("overlayfs", "native"))
         self.sync_layers = _choice("sync_layers", values["sync_layers"], ("on", "off")) == "on"
+        self.gc_mutations = _number("gc_mutations", values["gc_mutations"], 1_000_000)
+        self.gc_deletions = _number("gc_deletions", values["gc_deletions"], 1_000_000)
+        self.gc_interval_s = _number("gc_interval", values["gc_interval"], 30 * 86_400)
+        self.gc_pause = _fraction("gc_pause", values["gc_pause"], 0.5)
         self.otlp_endpoint = values["otlp_endpoint"]
         self.origin = origin
 
@@ -127,6 +135,8 @@ class Settings:
             "nats_url": self.nats_url,
             "nats_port": str(self.nats_port),
             "nats_server": self.nats_server,
+            "events_age": str(self.events_age_s),
+            "events_bytes": str(self.events_bytes),
             "key": self.key_text,
             "log_level": self.log_level,
             "disk_reserve": str(self.disk_reserve_bytes),
@@ -142,6 +152,10 @@ class Settings:
             "verifier_dir": self.verifier_dir_text,
             "snapshotter": self.snapshotter,
             "sync_layers": "on" if self.sync_layers else "off",
+            "gc_mutations": str(self.gc_mutations),
+            "gc_deletions": str(self.gc_deletions),
+            "gc_interval": str(self.gc_interval_s),
+            "gc_pause": str(self.gc_pause),
             "otlp_endpoint": self.otlp_endpoint,
         }
 
@@ -216,10 +230,18 @@ def _absolute(key: str, value: str) -> str:
     return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
 
 
-def _number(key: str, value: str, most: int) -> int:
-    if not value.isascii() or not value.isdigit() or int(value) > most:
-        raise InvalidArgument(f"check setting {key}: {value!r} is not a number from 0 to {most}")
+def _number(key: str, value: str, most: int, *, least: int = 0) -> int:
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+        raise InvalidArgument(f"check setting {key}: {value!r} is not a number from {least} to {most}")
     return int(value)
+
+
+def _fraction(key: str, value: str, most: float) -> float:
+    whole, _, part = value.partition(".")
+    digits = (whole + part).isascii() and (whole + part).isdigit()
+    if not digits or len(value) > 20 or float(value) > most:
+        raise InvalidArgument(f"check setting {key}: {value!r} is not a number from 0 to {most}")
+    return float(value)
 
 
 def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:

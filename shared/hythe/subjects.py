@@ -127,9 +127,10 @@ def events_from_host(host: str) -> str:
     return f"{PREFIX}.event.*.{encode_token(host)}.>"
 
 
-def events_of_noun(noun: str) -> str:
+def events_of_noun(noun: str, namespace: str = "*") -> str:
     """Subscription to the events of one kind of object, in all namespaces and on all hosts."""
-    return f"{PREFIX}.event.*.*.{noun}.>"
+    token = "*" if namespace == "*" else encode_token(namespace)
+    return f"{PREFIX}.event.{token}.*.{noun}.>"
 
 
 def events_of_object(namespace: str, host: str, noun: str, object_id: str) -> str:

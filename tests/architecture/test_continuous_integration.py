@@ -16,6 +16,7 @@ TARGETS = {
     "check",
     "bench",
     "bench-fetch",
+    "bench-metadata",
     "bench-pull",
     "up",
     "down",

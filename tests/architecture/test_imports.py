@@ -17,7 +17,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "nacl": ("hythe.bus.*",),
     "nkeys": ("hythe.bus.*",),
     "opentelemetry": ("hythe.telemetry.*",),
-    "prometheus_client": ("hythe.metrics", "*.figures"),
+    "prometheus_client": ("hythe.metrics", "*.figures", "*.gc_figures"),
     "pydantic": ("hythe.wire.*", "hythe.bus.*", "*.handlers", "*.adapters.*", "hythe_runtime.controller.hosts"),
     "minio": ("hythe_distribution.adapters.*",),
     "urllib3": ("hythe_distribution.adapters.*",),
@@ -44,6 +44,7 @@ DOMAIN = {
         "archive",
         "threads",
         "holding",
+        "events",
         "gc_trust",
         "gc_watch",
     ),
@@ -53,10 +54,13 @@ OUTER = (
         "*.handlers",
         "*_handlers",
         "*.wiring",
+        "*.wiring_gc",
+        "*.maintenance",
         "*.main",
         "*.__main__",
         "*.settings",
         "*.figures",
+        "*.gc_figures",
         "*.adapters",
         "*.adapters.*",
     ),
@@ -65,7 +69,15 @@ OUTER = (
     "hythe_runtime.controller.hosts",  # listens to heartbeats and status reports
 )
 # What is not known by the domain; `hythe_x.adapters.y.Z` is how the import of a name looks.
-KNOW_THE_DOMAIN = ("*.adapters.*", "*.handlers.*", "*_handlers.*", "*.wiring.*", "*.convert.*")
+KNOW_THE_DOMAIN = (
+    "*.adapters.*",
+    "*.handlers.*",
+    "*_handlers.*",
+    "*.wiring.*",
+    "*.wiring_gc.*",
+    "*.maintenance.*",
+    "*.convert.*",
+)
 # The controller keeps nothing: it takes what one service says and hands it to another, so messages are its subject.
 BETWEEN = ("hythe_runtime.controller.*",)
 

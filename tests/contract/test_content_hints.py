@@ -10,7 +10,6 @@ from hythe.errors import InvalidArgument
 from hythe.identifiers import new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata import contents, generations, leases
-from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.contents import ContentHint, Held, Reference, Told
 from hythe_metadata.lease_records import Resource
 from hythe_metadata.records import Edge, Key, RecordStore
@@ -19,12 +18,6 @@ MANIFEST, CONFIG, LAYER = ("sha256:" + letter * 64 for letter in "abc")
 LABELS = {"containerd.io/gc.ref.content.config": CONFIG, "containerd.io/gc.ref.content.l.0": LAYER}
 EDGES = {Edge("content", name, label) for label, name in LABELS.items()}
 KEY = Key("content", "default", MANIFEST)
-
-
-@pytest.fixture
-def record_store() -> RecordStore:
-    """An empty store."""
-    return MemoryStore()
 
 
 def asks(namespace: str = "default") -> Origin:

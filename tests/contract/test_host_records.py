@@ -11,7 +11,6 @@ from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArg
 from hythe.identifiers import new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata import hosts
-from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.hosts import HostRecord, RegisterWish
 from hythe_metadata.hosts_seen import HostsSeen
 from hythe_metadata.labelled import LabelWish, RemoveWish
@@ -36,12 +35,6 @@ class Boottime:
     def pass_s(self, seconds: float) -> None:
         """Let time pass."""
         self.ms += int(seconds * 1000)
-
-
-@pytest.fixture
-def record_store() -> RecordStore:
-    """An empty store."""
-    return MemoryStore()
 
 
 @pytest.fixture

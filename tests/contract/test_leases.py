@@ -8,7 +8,6 @@ from hythe.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from hythe.identifiers import check_id, new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata import leases
-from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.lease_clock import GC_EXPIRE, LeaseClock, ends_at_ns
 from hythe_metadata.lease_records import FLAT, LeaseRecord, Resource, expired, left_s
 from hythe_metadata.leases import LeaseWish
@@ -32,12 +31,6 @@ class Boottime:
     def pass_s(self, seconds: float) -> None:
         """Let time pass."""
         self.ms += int(seconds * 1000)
-
-
-@pytest.fixture
-def record_store() -> RecordStore:
-    """An empty store."""
-    return MemoryStore()
 
 
 @pytest.fixture

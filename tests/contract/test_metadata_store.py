@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from hythe.identifiers import new_id
 from hythe.ports.metadata import ALL_NAMESPACES, ContainerWish, ImageRecord, ImageWish, Origin
-from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.records import RecordStore
 from tests.fakes.intent import Intent
+from tests.fixtures.record_stores import DURABLE, OpenStore
 from tests.fixtures.waiting import eventually_async
 
 DIGEST_A = "sha256:" + "a" * 64
 DIGEST_B = "sha256:" + "b" * 64
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
-OpenStore = Callable[[], Intent]
-BODIES: dict[str, Callable[[Path], RecordStore]] = {"sqlite": lambda directory: SqliteStore(directory / "metadata.db")}
-
-
-@pytest.fixture(params=sorted(BODIES))
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    """A function that opens the same store again each time."""
-    return lambda: Intent(BODIES[request.param](tmp_path))
+OpenIntent = Callable[[], Intent]
 
 
 @pytest.fixture
-async def store(open_store: OpenStore) -> AsyncIterator[Intent]:
+def open_intent(open_store: OpenStore) -> OpenIntent:
+    """A function that opens the same store again each time."""
+    return lambda: Intent(open_store())
+
+
+@pytest.fixture
+def store(record_store: RecordStore) -> Intent:
     """An empty store."""
-    opened = open_store()
-    yield opened
-    await opened.close()
+    return Intent(record_store)
 
 
 def wish(name: str, **changes: object) -> ContainerWish:
@@ -510,16 +506,17 @@ async def test_refused_change_causes_no_event(store: Intent) -> None:
     assert len(await store.outgoing(0, 10)) == 1
 
 
-async def test_sent_events_are_forgotten(open_store: OpenStore) -> None:
+@pytest.mark.parametrize("open_store", DURABLE, indirect=True)
+async def test_sent_events_are_forgotten(open_intent: OpenIntent) -> None:
     """What is in the stream is not sent again after a clean restart."""
-    store = open_store()
+    store = open_intent()
     await store.begin(asks(), wish("a"))
     await store.begin(asks(), wish("b"))
     first, second = await store.outgoing(0, 10)
     assert await store.outgoing(first.sequence, 10) == [second]
     store.sent([first.sequence])
     await store.close()
-    store = open_store()
+    store = open_intent()
     assert await store.outgoing(0, 10) == [second]
     await store.close()
 
@@ -532,9 +529,10 @@ async def test_change_is_announced(store: Intent) -> None:
     assert heard == [1]
 
 
-async def test_everything_survives_a_restart(open_store: OpenStore) -> None:
+@pytest.mark.parametrize("open_store", DURABLE, indirect=True)
+async def test_everything_survives_a_restart(open_intent: OpenIntent) -> None:
     """A store opened again is the same store with the same records, answers and events."""
-    store = open_store()
+    store = open_intent()
     wanted, stop = wish("web"), asks()
     await store.begin(asks(), wanted)
     pulled = await store.put_image(asks(), image())
@@ -543,7 +541,7 @@ async def test_everything_survives_a_restart(open_store: OpenStore) -> None:
     store_id, era = store.store_id, store.era
     await store.close()
 
-    store = open_store()
+    store = open_intent()
     assert (store.store_id, store.era) == (store_id, era)
     assert await store.container("default", "web") == stopped
     assert await store.image("default", "localhost/a:1") == pulled
@@ -552,9 +550,10 @@ async def test_everything_survives_a_restart(open_store: OpenStore) -> None:
     await store.close()
 
 
-async def test_restart_extends_leases_in_full(open_store: OpenStore) -> None:
+@pytest.mark.parametrize("open_store", DURABLE, indirect=True)
+async def test_restart_extends_leases_in_full(open_intent: OpenIntent) -> None:
     """While the store was away nobody could settle a record, so its lease begins anew."""
-    store = open_store()
+    store = open_intent()
     await store.begin(asks(), wish("web", lease_s=0.3))
     opened = store
 
@@ -563,7 +562,7 @@ async def test_restart_extends_leases_in_full(open_store: OpenStore) -> None:
 
     await eventually_async(expired)
     await store.close()
-    store = open_store()
+    store = open_intent()
     assert not (await store.container("default", "web")).lease_expired
     await store.close()
 

@@ -8,19 +8,12 @@ from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArg
 from hythe.identifiers import new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata import leases, namespaces
-from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.labelled import LabelWish, RemoveWish
 from hythe_metadata.namespaces import CreateWish
 from hythe_metadata.records import Key, RecordStore, Transaction
 
 SNAPSHOTTER = namespaces.DEFAULT_SNAPSHOTTER
 RUNTIME = namespaces.DEFAULT_RUNTIME
-
-
-@pytest.fixture
-def record_store() -> RecordStore:
-    """An empty store."""
-    return MemoryStore()
 
 
 def asks(namespace: str = "default", request_id: str = "") -> Origin:

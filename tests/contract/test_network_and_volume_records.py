@@ -8,17 +8,10 @@ from hythe.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from hythe.identifiers import new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata import namespaces, networks, volumes
-from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.labelled import LabelWish, RemoveWish
 from hythe_metadata.networks import NetworkWish
 from hythe_metadata.records import RecordStore
 from hythe_metadata.volumes import VolumeWish
-
-
-@pytest.fixture
-def record_store() -> RecordStore:
-    """An empty store."""
-    return MemoryStore()
 
 
 def asks(namespace: str = "default") -> Origin:

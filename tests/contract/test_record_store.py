@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -13,33 +12,19 @@ from hythe.clock import now_ns
 from hythe.errors import AlreadyExists, Conflict, NotFound, OutOfRange, ResourceExhausted, Unavailable
 from hythe.ports.metadata import Origin
 from hythe_metadata.adapters.memory_store import MemoryStore
-from hythe_metadata.adapters.sqlite_store import SqliteStore
 from hythe_metadata.changes import Happening
 from hythe_metadata.records import Change, Edge, Key, RecordStore, Transaction, View, Work
+from tests.fixtures.record_stores import DURABLE, OpenStore
 from tests.fixtures.waiting import eventually_async
 
 ORIGIN = Origin("default", "test", "r1", "t" * 32)
 KEPT_CHANGES = 10
-OpenStore = Callable[[], RecordStore]
-BODIES: dict[str, Callable[[Path], OpenStore]] = {
-    "memory": lambda directory: lambda: MemoryStore(KEPT_CHANGES),
-    "sqlite": lambda directory: lambda: SqliteStore(directory / "metadata.db", kept_changes=KEPT_CHANGES),
-}
-DURABLE = sorted(set(BODIES) - {"memory"})
-
-
-@pytest.fixture(params=sorted(BODIES))
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    """A function that opens the same store again each time; in memory a new one."""
-    return BODIES[request.param](tmp_path)
 
 
 @pytest.fixture
-async def store(open_store: OpenStore) -> AsyncIterator[RecordStore]:
+def store(record_store: RecordStore) -> RecordStore:
     """An empty store."""
-    opened = await asyncio.to_thread(open_store)
-    yield opened
-    await opened.close()
+    return record_store
 
 
 def thing(name: str, namespace: str = "default", kind: str = "thing") -> Key:
@@ -280,12 +265,12 @@ async def test_log_tells_every_change_in_order(store: RecordStore) -> None:
 
 async def test_log_that_was_cut_says_so(open_store: OpenStore) -> None:
     """A reader that comes too late for the log is told, and never takes a part for the whole."""
-    store = await asyncio.to_thread(open_store)
-    for number in range(4 * KEPT_CHANGES):
+    store = await asyncio.to_thread(open_store, KEPT_CHANGES)
+    for number in range(400):
         await store.change(put(thing(str(number))))
     if not isinstance(store, MemoryStore):
         await store.close()
-        store = await asyncio.to_thread(open_store)
+        store = await asyncio.to_thread(open_store, KEPT_CHANGES)
     with pytest.raises(OutOfRange) as late:
         await store.read(lambda view: view.changes(0, 100))
     oldest = int(late.value.details["oldest"])

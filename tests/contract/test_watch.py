@@ -10,15 +10,8 @@ from hythe.errors import OutOfRange
 from hythe.identifiers import new_id
 from hythe.ports.metadata import Origin
 from hythe_metadata import leases, namespaces
-from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.records import RecordStore
 from hythe_metadata.watch import Changes, ChangesWish, Watch
-
-
-@pytest.fixture
-def record_store() -> RecordStore:
-    """An empty store that keeps few changes in its log."""
-    return MemoryStore(kept_changes=1000)
 
 
 async def make(store: RecordStore, name: str) -> int:
@@ -77,7 +70,7 @@ async def test_watcher_behind_the_log_is_told_to_begin_again(record_store: Recor
     """Whoever was away for too long never gets a list with a hole: it is told how far back the log goes."""
     watch = Watch(record_store)
     after = await make(record_store, "l")
-    for number in range(1001):
+    for number in range(1150):
         last = await make(record_store, f"l{number}")
     with pytest.raises(OutOfRange) as caught:
         await watch.changes(ChangesWish(after))

@@ -97,7 +97,7 @@ class Unpacker:
             HytheError: see `Blobs`, `Applier` and `hythe_bundle.images.load`.
         """
         known = self._images.find(target, platform)
-        if known is not None:
+        if known is not None and (not known.chain_id or await self._has(known.chain_id)):
             return Unpacked(known, 0)
         self._room.check("unpack image")
         image = await load(self._blobs, origin, target, platform)

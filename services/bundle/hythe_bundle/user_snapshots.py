@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hythe.errors import FailedPrecondition, InvalidArgument
+from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
 from hythe.filters import Field, fields_of, parse_filters
 from hythe.labels import check_labels
 from hythe.ports.snapshots import Mount, Snapshot, Snapshotter, Usage
 from hythe_bundle import own_labels
+from hythe_bundle.snapshot_graph import Node, references_of
 
 _DETAILS = {"kind": "snapshot"}
 
 
 class UserSnapshots:
-    """The verbs of a snapshotter for users. What isn't said here is as in `hythe.ports.snapshots.Snapshotter`."""
+    """The verbs of a snapshotter for users. What isn't said here is as in `hythe.ports.snapshots.Snapshotter`.
+
+    Snapshots that labels refer to are looked at before: a collection in progress leaves them alone then.
+    """
 
     def __init__(self, snapshots: Snapshotter) -> None:
         self._snapshots = snapshots
@@ -54,6 +58,7 @@ class UserSnapshots:
             InvalidArgument: one is Hythe's own, or breaks containerd's rule.
         """
         _check_labels(changes)
+        await self._look_at_referred(changes)
         return _as_seen(await self._snapshots.update(name, changes, only=changes.keys()))
 
     async def prepare(self, name: str, parent: str, labels: Mapping[str, str]) -> tuple[Mount, ...]:
@@ -63,6 +68,7 @@ class UserSnapshots:
             InvalidArgument: see `label`.
         """
         _check_labels(labels)
+        await self._look_at_referred(labels)
         return await self._snapshots.prepare(name, parent, labels=labels)
 
     async def view(self, name: str, parent: str, labels: Mapping[str, str]) -> tuple[Mount, ...]:
@@ -72,6 +78,7 @@ class UserSnapshots:
             InvalidArgument: see `label`.
         """
         _check_labels(labels)
+        await self._look_at_referred(labels)
         return await self._snapshots.view(name, parent, labels=labels)
 
     async def commit(self, name: str, key: str, labels: Mapping[str, str]) -> None:
@@ -82,6 +89,7 @@ class UserSnapshots:
             InvalidArgument: see `label`.
         """
         _check_labels(labels)
+        await self._look_at_referred(labels)
         await self._check_free("commit", key)
         await self._snapshots.commit(name, key, labels=labels)
 
@@ -97,6 +105,14 @@ class UserSnapshots:
     async def cleanup(self) -> int:
         """Remove what no record speaks of, and return how much that was."""
         return await self._snapshots.cleanup()
+
+    async def _look_at_referred(self, labels: Mapping[str, str]) -> None:
+        for reference in references_of(Node(0, "", "committed", labels=labels)):
+            if reference.kind.startswith("snapshot/"):
+                try:
+                    await self._snapshots.stat(reference.name)
+                except NotFound:
+                    continue  # a label may speak of what doesn't exist
 
     async def _check_free(self, step: str, name: str) -> None:
         if own_labels.are_a_bundle((await self._snapshots.stat(name)).labels):

@@ -135,9 +135,15 @@ class Volumes:
 
     def all_of(self, namespace: str) -> list[Volume]:
         """Return the volumes of a namespace by name."""
-        return sorted(
-            (volume for volume in self._known.values() if volume.namespace == namespace), key=lambda v: v.name
-        )
+        return sorted((volume for volume in self.all() if volume.namespace == namespace), key=lambda v: v.name)
+
+    def all(self) -> list[Volume]:
+        """Return the volumes of all namespaces."""
+        return list(self._known.values())
+
+    async def usage_bytes(self, volume: Volume) -> int:
+        """Return what a volume takes on its disk."""
+        return await asyncio.to_thread(self._files.usage_bytes, volume)
 
     def find(self, namespace: str, name: str) -> Volume:
         """Return a volume.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+from hythe.bus.endpoint import Context
+from hythe.bus.event_stream import BusEventStream
 from hythe.bus.leases import BusLeases
-from hythe.bus.service import Service
+from hythe.bus.scoped_service import Around, ScopedService
 from hythe.holding import Holder
 from hythe.oci import Platform, default_platform
+from hythe.outbox import Outbox
 from hythe.ports.snapshots import Snapshotter
 from hythe.process_runner import Process
+from hythe_bundle import asking
 from hythe_bundle.adapters import host
 from hythe_bundle.adapters.bundle_directories import BundleDirectories
 from hythe_bundle.adapters.bundle_ledger import BundleLedger
@@ -20,25 +24,31 @@ from hythe_bundle.adapters.bus_store import BusStore
 from hythe_bundle.adapters.carrying import CarryingWorker
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.differ_worker import WorkerDiffer
+from hythe_bundle.adapters.event_source import SnapshotEvents
 from hythe_bundle.adapters.foreign_disk import LocalForeignDisk
 from hythe_bundle.adapters.image_cache import ImageCache
 from hythe_bundle.adapters.local_ground import LocalGround
 from hythe_bundle.adapters.local_host import LocalHost
 from hythe_bundle.adapters.native import NativeSnapshotter
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
+from hythe_bundle.adapters.snapshot_nodes import SnapshotNodes
+from hythe_bundle.adapters.store_trust import DatabaseTrust
 from hythe_bundle.adapters.volume_copier import VolumeCopier
 from hythe_bundle.adapters.volume_directories import VolumeDirectories
 from hythe_bundle.adapters.worker import WorkerApplier
 from hythe_bundle.applier import Limits
 from hythe_bundle.bundle import Bundles
 from hythe_bundle.bundle_handlers import BundleHandlers
+from hythe_bundle.collecting import Collector
 from hythe_bundle.committing import Committer
 from hythe_bundle.comparing import Comparer
 from hythe_bundle.content import Blobs
 from hythe_bundle.describing import Descriptions
 from hythe_bundle.diff_handlers import DiffHandlers
 from hythe_bundle.directories import Directories
+from hythe_bundle.disk_report import DiskReport
 from hythe_bundle.figures import PrometheusFigures
+from hythe_bundle.gc_handlers import GcHandlers
 from hythe_bundle.handlers import Handlers
 from hythe_bundle.image_facts import ImageFacts
 from hythe_bundle.known_bundles import KnownBundles
@@ -48,6 +58,7 @@ from hythe_bundle.snapshot_handlers import SnapshotHandlers
 from hythe_bundle.storing import Store
 from hythe_bundle.unpacker import Unpacker
 from hythe_bundle.user_snapshots import UserSnapshots
+from hythe_bundle.uses import Uses
 from hythe_bundle.volume_handlers import VolumeHandlers
 from hythe_bundle.volume_keeping import Volumes
 
@@ -79,7 +90,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     descriptions = Descriptions(facts, LocalHost(platform), volumes, LocalForeignDisk())
     bundles = Bundles(snapshots, unpacker, descriptions, files, room, platform, volumes)
     await bundles.recover()
-    service = Service(process, "bundle")
+    service = ScopedService(process, "bundle", _around(snapshots.uses))
     Handlers(bundles, unpacker, platform).register(service)
     VolumeHandlers(volumes, process.settings.host).register(service)
     store, holder = BusStore(process.bus, process.settings.host), Holder(BusLeases(process.bus))
@@ -91,15 +102,46 @@ async def build(process: Process) -> AsyncIterator[None]:
     comparer = Comparer(snapshots, WorkerDiffer(root), store)
     committer = Committer(comparer, store, images, platform)
     DiffHandlers(comparer, committer, store, process.settings.host, holder).register(service)
+    inner, trust = SnapshotNodes(database, snapshots), DatabaseTrust(database)
+    collector = Collector(snapshots, inner, snapshots.uses, trust, process.instance)
+    report = DiskReport(snapshots, collector, volumes)
+    GcHandlers(collector, report, process.instance).register(service)
+    sending = asyncio.create_task(_outbox(process, database).run(), name="snapshot-outbox")
     await service.start()
     try:
         yield
     finally:
         await service.stop()
         await holder.close()
+        sending.cancel()
+        await asyncio.wait([sending])
         await volumes.close()
         await snapshots.close()
         await asyncio.to_thread(database.close)
+
+
+def _around(uses: Uses) -> Around:
+    """Return what a request is answered in: what it looks at stays until it ends, and events say who asked."""
+
+    @contextmanager
+    def around(context: Context) -> Iterator[None]:
+        token = asking.request_id.set(context.request_id)
+        try:
+            with uses.request():
+                yield
+        finally:
+            asking.request_id.reset(token)
+
+    return around
+
+
+def _outbox(process: Process, database: Database) -> Outbox:
+    """Return what sends the events of snapshots, woken by each change of the database and each return of the bus."""
+    events, loop = SnapshotEvents(database), asyncio.get_running_loop()
+    outbox = Outbox(events, BusEventStream(process.bus, events.id, process.settings.host))
+    database.on_change(lambda: loop.call_soon_threadsafe(outbox.wake))
+    process.bus.on_reconnect(outbox.wake)
+    return outbox
 
 
 async def _carried_bundles(

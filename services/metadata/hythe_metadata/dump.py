@@ -29,7 +29,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class RecordEntry:
-    """A record with all that belongs to it; `forget_at_ms` is wall clock since 1970, 0 for never."""
+    """A record with all that belongs to it, its references in order; `forget_at_ms` is wall clock since 1970, 0: never."""
 
     stored: Stored
     unique: frozenset[IndexKey]

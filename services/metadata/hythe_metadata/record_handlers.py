@@ -199,7 +199,8 @@ def message(model: type[ModelT], record: DataclassInstance, **more: Any) -> Mode
 
 def origin_of(context: Context) -> Origin:
     """Return who asks, as far as it can be believed."""
-    return Origin(context.namespace, context.caller, context.request_id, tracing.trace_id())
+    caller = context.asker.caller or context.caller  # who asked first, where a service asks for somebody
+    return Origin(context.namespace, caller, context.request_id, tracing.trace_id())
 
 
 def label_wish(

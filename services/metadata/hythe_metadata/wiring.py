@@ -23,6 +23,7 @@ from hythe_metadata.lease_clock import LeaseClock
 from hythe_metadata.lease_handlers import LeaseHandlers
 from hythe_metadata.record_handlers import HostHandlers, IntentHandlers, NamespaceHandlers
 from hythe_metadata.records import RecordStore
+from hythe_metadata.wiring_gc import collecting
 
 _log = logging.getLogger(__name__)
 
@@ -68,23 +69,20 @@ async def build(process: Process) -> AsyncIterator[None]:
     service = Service(process, "metadata")
     leases = LeaseClock()
     seen = HostsSeen()
-
-    async def collect() -> None:
-        """Nothing collects yet."""
-
     Handlers(store, leases).register(service)
-    LeaseHandlers(store, leases, collect).register(service)
     NamespaceHandlers(store).register(service)
     HostHandlers(store, seen).register(service)
     IntentHandlers(store).register(service)
     await listen(process.bus, seen)
     sending = asyncio.create_task(outbox.run(), name="metadata-outbox")
     try:
-        await service.start()
-        try:
-            yield
-        finally:
-            await service.stop()
+        async with collecting(process, service, store, leases) as collector:
+            LeaseHandlers(store, leases, collector.collect).register(service)
+            await service.start()
+            try:
+                yield
+            finally:
+                await service.stop()
     finally:
         sending.cancel()
         await asyncio.wait([sending])

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from hythe.bus.asking import NOBODY, Asker
+
 Scope = Literal["any", "host"]
 Abandoned = Literal["cancel", "continue"]
 Progress = Callable[[BaseModel], None]
@@ -15,12 +17,17 @@ Progress = Callable[[BaseModel], None]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks what: the namespace and, on ``rpc`` subjects, the caller's key name (fixed by its permission)."""
+    """Who asks what: the namespace and, on ``rpc`` subjects, the caller's key name (fixed by its permission).
+
+    Attributes:
+        asker: who asked first, where the caller is a service that asks for somebody else; for events, never for policy.
+    """
 
     namespace: str
     caller: str
     request_id: str
     subject: str
+    asker: Asker = NOBODY
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ class BusEventStream:
             host=self._host,
             object_id=event.object_id,
             number=event.number,
+            run=event.run,
             time=event.time,
             caller=event.caller,
             request_id=event.request_id,
@@ -54,11 +55,15 @@ class BusEventStream:
             DeadlineExceeded: no word from the server.
             DataLoss: what is stored there is no event.
         """
-        subject = subjects.events_of_object(event.namespace, self._host, event.noun, event.object_id)
+        return await self.last_number_of(event.namespace, event.noun, event.object_id)
+
+    async def last_number_of(self, namespace: str, noun: str, object_id: str) -> int:
+        """As `last_number`, for the events of an object."""
+        subject = subjects.events_of_object(namespace, self._host, noun, object_id)
         found = await self._bus.last_stored(subjects.EVENT_STREAM, subject)
         if found is None:
             return 0
         try:
             return read_reply(Event, found[1].data).number
         except ValidationError as error:
-            raise DataLoss(f"read the last event of {event.object_id}: not understood", cause=str(error)) from error
+            raise DataLoss(f"read the last event of {object_id}: not understood", cause=str(error)) from error

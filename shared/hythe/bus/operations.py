@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from hythe import deadline, tracing
+from hythe.bus import asking
 from hythe.bus.connection import Bus
 from hythe.bus.endpoint import Context, Endpoint
 from hythe.bus.message import Message
@@ -130,6 +131,7 @@ class Operations:
     async def _work(self, running: _Running, context: Context, request: BaseModel, message: Message) -> Answer:
         endpoint = running.endpoint
         tracing.namespace.set(context.namespace)
+        asking.current.set(context.asker)
         deadline.current.set(None)
 
         def progress(model: BaseModel) -> None:

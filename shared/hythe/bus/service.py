@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from hythe import deadline, subjects, tracing
+from hythe.bus import asking
 from hythe.bus.arrival import check_begin_before, parse, request_id_of, timeout_s_of
 from hythe.bus.discovery import Discovery
 from hythe.bus.endpoint import Abandoned, Context, Endpoint, Progress, Scope
@@ -146,7 +147,8 @@ class Service:
                 raise Unimplemented(f"{self.name} has no {parts.noun}.{parts.verb} on this kind of subject")
             request_id = request_id_of(message.headers, endpoint.kind)
             caller = "" if isinstance(parts, HostSubject) else parts.caller
-            context = Context(parts.namespace, caller, request_id, message.subject)
+            asker = asking.asker_of(message.headers, caller, request_id)
+            context = Context(parts.namespace, caller, request_id, message.subject, asker)
             check_begin_before(message.headers, endpoint.kind)
             request = parse(endpoint, message.data)
             if endpoint.operation is not None:
@@ -186,6 +188,7 @@ class Service:
     async def _run_unary(self, endpoint: Endpoint, context: Context, request: BaseModel, message: Message) -> Answer:
         assert endpoint.unary is not None
         tracing.namespace.set(context.namespace)
+        asking.current.set(context.asker)
         try:
             timeout_s = timeout_s_of(message.headers, endpoint.kind)
             deadline.current.set(None if timeout_s is None else deadline.Deadline.after(timeout_s))

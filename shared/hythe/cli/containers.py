@@ -23,14 +23,30 @@ def ps_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="ended ones too")
     parser.add_argument("-q", "--quiet", action="store_true", help="only ids")
     parser.add_argument("--no-trunc", action="store_true", help="show whole ids and commands")
+    parser.add_argument(
+        "--at", default="", metavar="TIME", help="as it was then, by the stored events: 10m, 2h, RFC 3339"
+    )
+    parser.add_argument(
+        "--diff", nargs=2, metavar=("A", "B"), help="what changed from time A to time B, by the stored events"
+    )
 
 
 def ps(context: Context) -> int:
     """List containers."""
     args = context.args
+    if args.at or args.diff:
+        from hythe.cli.ps_at import ps_at  # only for those who look back
+
+        return ps_at(context)
     answer = context.bus.call(context.subject("runtime", "container", "list"), {"all": args.all})
     _warn(answer)
-    rows = [container_row(item) for item in answer["containers"]]
+    show_containers(context, [container_row(item) for item in answer["containers"]], time.time())
+    return exits.OK
+
+
+def show_containers(context: Context, rows: list[dict[str, Any]], now: float) -> None:
+    """Print rows of containers as `ps` does; `now` is the time that spans are counted back from."""
+    args = context.args
     if args.quiet:
         for row in rows:
             print(row["id"] if args.no_trunc else row["id"][:12])
@@ -40,12 +56,10 @@ def ps(context: Context) -> int:
     else:
         if not rows and sys.stderr.isatty():
             print(f"no {'' if args.all else 'running '}containers in namespace {context.namespace}", file=sys.stderr)
-        now = time.time()
         output.table(
             ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "HOST", "NAMES"),
             [_cells(row, now, whole=args.no_trunc) for row in rows],
         )
-    return exits.OK
 
 
 def _warn(answer: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 
 from hythe.cli import output
-from hythe.cli.image_words import familiar, split_name
+from hythe.cli.image_words import spellings
+from hythe.cli.moments import moment_s
 from hythe.errors import HytheError, InvalidArgument, NotFound
 
 TYPE_CHECKING = False
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 LIST_KEYS = ("before", "dangling", "label", "reference", "since", "until")
 _YES, _NO = ("true", "1", "t"), ("false", "0", "f")
-_SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
-_SPAN_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
-_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LEAST_HEX = 4
 
 
@@ -84,13 +82,8 @@ def _reference(values: Sequence[str], rows: Sequence[Row], now_s: float) -> Test
     def test(row: Row) -> bool:
         if row["dangling"]:
             return False
-        reference = str(row["reference"])
-        repository, _, _ = split_name(reference)
-        whole_name = reference.partition("@")[0]
-        if whole_name.rpartition("/")[2].count(":"):
-            whole_name = whole_name.rpartition(":")[0]
-        spellings = (familiar(reference), repository, reference, whole_name)
-        return any(pattern.fullmatch(text) for pattern in patterns for text in spellings)
+        texts = spellings(str(row["reference"]))
+        return any(pattern.fullmatch(text) for pattern in patterns for text in texts)
 
     return test
 
@@ -179,31 +172,3 @@ def _one_of(inside: str, pattern: str) -> str:
     except re.error as error:
         raise InvalidArgument(f"read --filter 'reference={pattern}': [{inside}]: {error}") from None
     return f"(?!/)[{'^' if negated else ''}{letters}]"
-
-
-def span_s(text: str) -> float | None:
-    """Return a length of time such as ``10m``, ``1h30m`` or ``7d`` in seconds; None if it is none."""
-    if not _SPAN.fullmatch(text):
-        return None
-    return sum(float(count) * _UNITS_S[unit] for count, unit in _SPAN_PART.findall(text))
-
-
-def moment_s(text: str, now_s: float) -> float:
-    """Return the time that ``until`` names, in seconds since 1970.
-
-    Args:
-        text: a span back from now (``10m``, ``1h30m``, ``7d``), RFC 3339, a date, or seconds since 1970.
-
-    Raises:
-        InvalidArgument: it is none of these.
-    """
-    back_s = span_s(text)
-    if back_s is not None:
-        return now_s - back_s
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        return float(text)
-    for candidate in (text, f"{text}Z", f"{text}T00:00:00Z"):
-        at = output.epoch_s(candidate)
-        if at is not None:
-            return at
-    raise InvalidArgument(f"read the time {text!r}: expected e.g. 10m, 24h, 2026-11-23 or 2026-11-23T20:15:00Z")

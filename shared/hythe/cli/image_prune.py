@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from hythe.cli import asking, collecting, exits, output
-from hythe.cli.filters_docker import moment_s, read
+from hythe.cli.filters_docker import read
 from hythe.cli.image_words import DANGLING, familiar
+from hythe.cli.moments import moment_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,6 +28,14 @@ def familiar(reference: str) -> str:
     return f"{_familiar(f'{above}{slash}{name}')}{colon}{tag}{at}{digest}"
 
 
+def spellings(reference: str) -> tuple[str, str, str, str]:
+    """Return what people may call the image of a normalised reference: short and whole, each with and without its tag."""
+    whole_name = reference.partition("@")[0]
+    if whole_name.rpartition("/")[2].count(":"):
+        whole_name = whole_name.rpartition(":")[0]
+    return familiar(reference), split_name(reference)[0], reference, whole_name
+
+
 def _familiar(repository: str) -> str:
     if repository.startswith(DANGLING):
         return NONE

@@ -65,7 +65,7 @@ def _span_s(text: str) -> float | None:
     Raises:
         InvalidArgument: it is neither, or longer than a lease may last.
     """
-    from hythe.cli.filters_docker import span_s
+    from hythe.cli.moments import span_s
 
     found = span_s(text)
     if found is None and output.epoch_s(text) is None:

@@ -71,7 +71,7 @@ COMMANDS: dict[str, Command] = {
     "inspect": Command("containers", "show everything known about containers", traced=True),
     "cp": Command("copy", "copy files into a container, or out of one", traced=True),
     "metadata": Command("metadata", "back up, restore and check the records", group=True),
-    "events": Command("events", "show what happens, as it happens"),
+    "events": Command("events", "show what happens, as it happens", templates=True),
     "trace": Command("traces", "list traces, or show one as a waterfall"),
     "doctor": Command("doctor", "look at this machine and the stack for what is wrong"),
     "config": Command("info", "show each setting and where its value comes from"),

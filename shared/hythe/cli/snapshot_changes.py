@@ -5,7 +5,7 @@ from __future__ import annotations
 from hythe.cli import exits, output
 from hythe.cli.content_words import parse_label, show_labels
 from hythe.cli.each import for_each
-from hythe.cli.snapshot_words import PER_HOST, ask, operate
+from hythe.cli.snapshot_words import KEPT, PER_HOST, ask, operate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +16,28 @@ if TYPE_CHECKING:
 
 
 def _add_labels(parser: ArgumentParser) -> None:
-    parser.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="label; repeatable")
+    parser.add_argument(
+        "-l",
+        "--label",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"label; repeatable. {KEPT} is set, so that it isn't collected as garbage; `-l {KEPT}=` leaves that out",
+    )
 
 
 def _labels(context: Context) -> dict[str, str]:
     return dict(parse_label(text) for text in context.args.label)
+
+
+def _kept_labels(context: Context) -> dict[str, str]:
+    """Return labels for what a user makes: as with `ctr`, it stays until he removes it, unless he wants no such label."""
+    from hythe.clock import now_rfc3339
+
+    labels = {KEPT: now_rfc3339(), **_labels(context)}
+    if not labels[KEPT]:
+        del labels[KEPT]
+    return labels
 
 
 def _add_place(parser: ArgumentParser) -> None:
@@ -41,7 +58,7 @@ def prepare_arguments(parser: ArgumentParser) -> None:
 def prepare(context: Context) -> int:
     """Make an active snapshot."""
     args = context.args
-    _show(context, operate(context, "prepare", name=args.name, parent=args.parent, labels=_labels(context)))
+    _show(context, operate(context, "prepare", name=args.name, parent=args.parent, labels=_kept_labels(context)))
     return exits.OK
 
 
@@ -54,7 +71,7 @@ def view_arguments(parser: ArgumentParser) -> None:
 def view(context: Context) -> int:
     """Make a view."""
     args = context.args
-    _show(context, ask(context, "view", name=args.name, parent=args.parent, labels=_labels(context)))
+    _show(context, ask(context, "view", name=args.name, parent=args.parent, labels=_kept_labels(context)))
     return exits.OK
 
 
@@ -82,7 +99,7 @@ def commit_arguments(parser: ArgumentParser) -> None:
 def commit(context: Context) -> int:
     """Commit an active snapshot."""
     args = context.args
-    operate(context, "commit", name=args.name, key=args.key, labels=_labels(context))
+    operate(context, "commit", name=args.name, key=args.key, labels=_kept_labels(context))
     if context.as_json:
         output.json_line(ask(context, "info", name=args.name))
     else:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from hythe.cli import exits, output
-from hythe.cli.snapshot_words import ask
+from hythe.cli.snapshot_words import KEPT, ask
 from hythe.errors import AlreadyExists, FailedPrecondition, HytheError, InvalidArgument, NotFound
 from hythe.ports.snapshots import Mount
 
@@ -131,10 +131,11 @@ def _directory(text: str) -> Path:
 
 def _make_view(context: Context, name: str, target: Path) -> str:
     """Make the view that shows a committed snapshot at `target`; one that a killed command has left makes room for it."""
+    from hythe.clock import now_rfc3339
     from hythe.linux import mountinfo
 
     view = _view_of(target)
-    body = {"name": view, "parent": name, "labels": {MOUNTED_AT: str(target)}}
+    body = {"name": view, "parent": name, "labels": {MOUNTED_AT: str(target), KEPT: now_rfc3339()}}
     try:
         ask(context, "view", **body)
     except AlreadyExists:

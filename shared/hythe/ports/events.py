@@ -18,7 +18,8 @@ class OutgoingEvent:
         number: counts the events of this object from 1 without gaps.
         time: RFC 3339 UTC.
         caller: key that asked for the change, as the bus fixes it; empty where nobody asked.
-        attributes: containerd's payload fields as text.
+        attributes: containerd's payload fields as text; `hythe.events` lists them.
+        run: number of the container's run; 0 for what has none.
     """
 
     sequence: int
@@ -33,6 +34,7 @@ class OutgoingEvent:
     request_id: str = ""
     trace_id: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    run: int = 0
 
 
 class EventSource(Protocol):

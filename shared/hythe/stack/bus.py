@@ -16,7 +16,7 @@ from hythe.settings import Settings
 from hythe.stack.keys import ensure_keys
 from hythe.stack.nats_server import NatsServer
 from hythe.stack.programs import SYSTEM_PATH
-from hythe.stack.streams import ensure_streams
+from hythe.stack.streams import ensure_streams, limits_of
 
 READY_TIMEOUT_S = 30.0
 
@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
         signal.signal(number, stop)
     try:
         bus = _connect(settings, child)
-        for warning in (*server.warnings, *ensure_streams(bus)):
+        for warning in (*server.warnings, *ensure_streams(bus, limits_of(settings))):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
         bus.close()
         code = child.wait()

@@ -68,6 +68,7 @@ class NatsServer:
             host=self._settings.host,
             public_keys=self._keys,
             version=self.version,
+            events_bytes=self._settings.events_bytes,
         )
         durable.write_atomic(self.config, text.encode(), durable=False)
         content = json.dumps({"url": url_of(port)}).encode()

@@ -20,7 +20,7 @@ from hythe.stack import keys, leftovers, processes, programs, up_file
 from hythe.stack.nats_server import NatsServer
 from hythe.stack.ownership import Ownership
 from hythe.stack.report import Report, follow
-from hythe.stack.streams import ensure_streams
+from hythe.stack.streams import ensure_streams, limits_of
 from hythe.stack.supervisor import Supervisor, end_process
 from hythe.stack.up_file import Started, UpFile
 
@@ -206,7 +206,7 @@ class Stack:
         def make_streams() -> None:
             bus = self._connect()
             if bus is not None:
-                for warning in ensure_streams(bus):
+                for warning in ensure_streams(bus, limits_of(self._settings)):
                     self._report.line(f"warning: {warning}")
                 bus.close()
 

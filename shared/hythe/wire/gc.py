@@ -7,7 +7,7 @@ that isn't the one begun in this life of its process. So nothing is locked while
 referred to before it was asked for stays (ARCHITECTURE §7).
 
 Subjects at metadata: ``gc.run|why|usage|graph``. At owners, on host subjects: ``distribution.gc.begin|list|sweep|ingests|trust``,
-``bundle.gc.begin|mark|sweep|trust``.
+``bundle.gc.begin|mark|sweep|trust|explain|usage``.
 """
 
 from __future__ import annotations
@@ -192,6 +192,65 @@ class GcSwept(Reply):
     next: str = ""
 
 
+class GcExplain(Request):
+    """``bundle.gc.explain``: what lies above a snapshot, why it is kept here, and what labels of all snapshots refer to.
+
+    With `name` empty only the last. It belongs to no collection and changes nothing. Result: `GcExplained`.
+    """
+
+    name: Annotated[str, Field(max_length=1024)] = ""
+
+
+class GcExplainedSnapshot(Reply):
+    """A snapshot, the one that it lies on (empty for none), and why its owner keeps it by itself.
+
+    `held` is empty, or ``label containerd.io/gc.root``, ``mounted``, ``bundle <id>``, ``in use`` or something of that kind.
+    """
+
+    name: str
+    parent: str = ""
+    held: str = ""
+
+
+class GcExplained(Reply):
+    """What is known here. `snapshots`: the one that was named and all that lie above it, at most 1000; none if it isn't there."""
+
+    snapshotter: str
+    size_bytes: int = 0
+    snapshots: list[GcExplainedSnapshot] = []
+    references: list[GcSnapshotReference] = []
+
+
+class GcUsageGet(Request):
+    """``bundle.gc.usage``: how much disk snapshots and volumes take on this host. It belongs to no collection.
+
+    `roots` are the snapshots that metadata refers to: with the owner's own roots and all that lie below these they count as
+    active, the rest as reclaimable. None where there are too many to say: then all snapshots count as active. Result: `GcUsage`.
+    """
+
+    roots: Annotated[list[str], Field(max_length=40_000)] | None = None
+
+
+class GcUsageRow(Reply):
+    """One kind of thing; sizes in bytes. `kind`: ``snapshots`` (committed), ``containers`` (writable), ``volumes``.
+
+    A volume is active while a container uses it; one that nobody uses counts as reclaimable only if it is anonymous.
+    """
+
+    kind: Literal["snapshots", "containers", "volumes"]
+    total: int
+    active: int = 0
+    size_bytes: int = 0
+    reclaimable_bytes: int = 0
+
+
+class GcUsage(Reply):
+    """Usage of one host. `unmeasured` things count with 0 bytes: measuring them would have taken too long; ask again."""
+
+    rows: list[GcUsageRow]
+    unmeasured: int = 0
+
+
 class GcRun(Request):
     """``metadata.gc.run``: collect now. Result: `GcReport`.
 
@@ -212,7 +271,11 @@ class GcItem(Reply):
 
 
 class GcHostReport(Reply):
-    """One owner of one host. `state`: ``swept``, ``dry run``, ``untrusted``, ``unreachable``, ``refused``, ``suspended``."""
+    """One owner of one host. `removed` of it went, or would go unless `state` is ``swept``; `kept` was named to it and stays.
+
+    `state`: ``swept``, ``dry run``, ``untrusted`` (it only told what would go), ``unreachable``, ``refused``, ``suspended``,
+    ``kept`` (nothing was asked of it, for another owner is missing); `reason` says why.
+    """
 
     host: str
     owner: Literal["distribution", "bundle"]
@@ -249,7 +312,7 @@ class GcWhy(Request):
 
 
 class GcStep(Reply):
-    """A step of a path: a node and the label or field by which the one before it refers to it; empty for the first."""
+    """A step of a path: a node and the label or field by which the one before it refers to it; of the first why it is a root."""
 
     kind: str
     namespace: str = ""
@@ -287,7 +350,7 @@ class GraphGet(Request):
 
 
 class GraphNode(Reply):
-    """A node. `root`: why it is one, empty if it isn't; `present`: it is known to exist."""
+    """A node. `root`: why it is one, empty if it isn't; `present`: it exists, as far as metadata can tell."""
 
     id: str
     kind: str
@@ -314,11 +377,19 @@ class GraphPage(Reply):
 
 
 class UsageGet(Request):
-    """``metadata.gc.usage``: how much is stored where and how much of it a collection would free. Result: `Usage`."""
+    """``metadata.gc.usage``: how much is stored where and how much of it a collection would free. Result: `Usage`.
+
+    With `images` also what each image takes.
+    """
+
+    images: bool = False
 
 
 class UsageRow(Reply):
-    """One kind of thing on one host; sizes in bytes. `kind`: ``images`` (content), ``snapshots``, ``volumes`` …"""
+    """One kind of thing on one host; sizes in bytes. `kind`: ``images`` (content), ``containers``, ``snapshots``, ``volumes``.
+
+    Of images, `total` counts the names whose content is there, `active` those that a container is made of.
+    """
 
     host: str
     kind: str
@@ -328,8 +399,24 @@ class UsageRow(Reply):
     reclaimable_bytes: int = 0
 
 
+class UsageImage(Reply):
+    """What the blobs of an image take, on any host; `unique_bytes` is what no other image refers to."""
+
+    namespace: str
+    reference: str
+    digest: str
+    size_bytes: int = 0
+    unique_bytes: int = 0
+    containers: int = 0
+
+
 class Usage(Reply):
-    """All hosts that answered; the others are named in `silent`."""
+    """All hosts that answered; the others are named in `silent`. `images` are at most 5000, largest first.
+
+    `unmeasured`: so many snapshots and volumes count with 0 bytes, for measuring them would have taken too long.
+    """
 
     rows: list[UsageRow]
+    images: list[UsageImage] = []
+    unmeasured: int = 0
     silent: list[str] = []

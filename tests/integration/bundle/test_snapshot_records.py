@@ -12,8 +12,10 @@ import pytest
 from hythe import tracing
 from hythe.errors import FailedPrecondition
 from hythe_bundle.adapters.database import Database
+from hythe_bundle.adapters.event_source import SnapshotEvents
 from hythe_bundle.adapters.native import NativeSnapshotter
 from hythe_bundle.adapters.overlay import OverlaySnapshotter
+from tests.fixtures.collecting import collector_of, store_at
 from tests.fixtures.snapshots import commit, write
 
 FORMAT_1 = """
@@ -32,10 +34,24 @@ PRAGMA user_version = 1;
 """
 
 
-async def test_database_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
-    """What an older version recorded is all there, as overlayfs's, and works on."""
+FORMAT_2 = """
+ALTER TABLE snapshots ADD COLUMN updated_at TEXT NOT NULL DEFAULT '';
+ALTER TABLE snapshots ADD COLUMN size_bytes INTEGER;
+ALTER TABLE snapshots ADD COLUMN inodes INTEGER;
+UPDATE snapshots SET updated_at = created_at;
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO about VALUES ('snapshotter', 'overlayfs');
+PRAGMA user_version = 2;
+"""
+"""What format 2 has more than format 1."""
+
+
+@pytest.mark.parametrize("texts", [(FORMAT_1,), (FORMAT_1, FORMAT_2)])
+async def test_database_of_an_older_format_is_taken_over(tmp_path: Path, texts: tuple[str, ...]) -> None:
+    """What an older version recorded is all there, as overlayfs's, and works on; events begin, and no store is trusted yet."""
     before = sqlite3.connect(tmp_path / "db")
-    before.executescript(FORMAT_1)
+    for text in texts:
+        before.executescript(text)
     before.close()
     write(fs__a="1")(tmp_path / "snapshots" / "1")
     write(fs__b="2", work__w="")(tmp_path / "snapshots" / "2")
@@ -49,6 +65,10 @@ async def test_database_of_the_first_format_is_taken_over(tmp_path: Path) -> Non
         await snapshots.commit("top", "key")
         assert await snapshots.read_file("top", "/a", 1) == b"1"
         assert (await snapshots.usage("top")).inodes == 2
+        events = SnapshotEvents(database)
+        assert [(event.number, event.topic) for event in await events.outgoing(0, 9)] == [(1, "/snapshot/commit")]
+        begun = await collector_of(database, snapshots).begin(store_at(1))
+        assert (begun.trusted, begun.reason) == (False, "unknown store")
         await snapshots.close()
     finally:
         database.close()

@@ -16,10 +16,11 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hythe_metadata.records import Key, RecordStore
+from hythe_metadata.records import Key, RecordStore, Transaction, Work
 from hythe_metadata.wiring import open_store
 from tests.fixtures.histories import Event, Operation, explain, make, perform, snapshot
 from tests.fixtures.redis import RedisServer, lenient_library
@@ -218,7 +219,7 @@ async def test_redis_killed_in_the_middle_loses_nothing(start_redis: Callable[..
 
 
 async def test_store_that_ignores_what_others_changed_is_found_out(start_redis: Callable[..., RedisServer]) -> None:
-    """The check of histories isn't empty: a server that takes batches made on an old state doesn't pass it."""
+    """The check of histories isn't empty: a server that takes a change made on an old state doesn't pass it."""
     server = start_redis()
     assert await why_unexplained(server.url()) == ""
     server.command("FUNCTION", "LOAD", "REPLACE", lenient_library())
@@ -226,19 +227,47 @@ async def test_store_that_ignores_what_others_changed_is_found_out(start_redis: 
 
 
 async def why_unexplained(url: str) -> str:
-    """Return why a history of two processes on one store can't be explained; empty if it can."""
-    runners = [Runner(url, name, FIRST_SEED, callers=4, operations=60) for name in ("left", "right")]
-    eventually(lambda: all(runner.lines for runner in runners), what="both are ready")
-    for runner in runners:
-        runner.begin()
-    for runner in runners:
-        runner.wait()
-        assert runner.finished
-    store = opened(url)
+    """Return why a history can't be explained in which one writer decides before another's change, and is told after it.
+
+    Empty if it can be explained.
+    """
+    slow, quick = opened(url), opened(url)
+    decided, told = threading.Event(), threading.Event()
+    step = {
+        "verb": "put",
+        "key": ["image", "a", "n1"],
+        "expect": 0,
+        "bulk": "",
+        "unique": {},
+        "everywhere": {},
+        "edges": [],
+    }
+    operations = [{"id": name, "abort": False, "steps": [{**step, "body": name}]} for name in ("slow", "quick")]
+
+    class Slow:
+        """The slow writer's store: it makes up its mind, then waits."""
+
+        async def change(self, work: Work[Any]) -> Any:
+            """See `RecordStore.change`."""
+
+            def waits(transaction: Transaction) -> Any:
+                result = work(transaction)
+                decided.set()
+                told.wait(10)
+                return result
+
+            return await slow.change(waits)
+
+    waiting = asyncio.create_task(perform(Slow(), operations[0]))
+    await asyncio.to_thread(decided.wait, 10)
+    history = [await perform(quick, operations[1])]
+    told.set()
+    history.append(await waiting)
     try:
-        await explain([event for runner in runners for event in runner.history], await snapshot(store))
+        await explain(history, await snapshot(quick))
     except AssertionError as error:
         return str(error)
     finally:
-        await store.close()
+        await slow.close()
+        await quick.close()
     return ""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hythe.cli.filters_docker import LIST_KEYS, moment_s, read, select
+from hythe.cli.filters_docker import LIST_KEYS, read, select
+from hythe.cli.moments import moment_s
 from hythe.errors import InvalidArgument, NotFound
 
 NOW = 1_800_000_000.0

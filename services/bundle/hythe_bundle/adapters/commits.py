@@ -15,6 +15,7 @@ from hythe_bundle.adapters import disk_errors, snapshot_changes
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.layout import Layout
 from hythe_bundle.adapters.places import Places
+from hythe_bundle.adapters.snapshot_events import Teller, stage_key
 from hythe_bundle.adapters.snapshot_records import SnapshotRecords
 from hythe_bundle.adapters.syncing import Syncing
 
@@ -26,6 +27,7 @@ class Commit:
     Attributes:
         number: number of its place.
         key: name of the active snapshot; empty for a stage.
+        teller: tells of it when it is committed.
         implied, opaque: see `Snapshotter.commit_stage`.
         ended: done when it is committed, or has failed.
     """
@@ -34,6 +36,7 @@ class Commit:
     name: str
     parent: str
     labels: Mapping[str, str] | None
+    teller: Teller
     key: str = ""
     implied: Sequence[bytes] = ()
     opaque: bool = False
@@ -171,6 +174,7 @@ def _record(connection: sqlite3.Connection, batch: list[Commit]) -> dict[int, Hy
                     commit.labels,
                     opaque=commit.opaque,
                 )
+            commit.teller.committed(connection, commit.key or stage_key(commit.number, commit.name), commit.name)
         except HytheError as error:
             problems[commit.number] = error
     return problems

@@ -8,16 +8,19 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hythe import durable
+from hythe.clock import now_rfc3339
 from hythe.errors import Unavailable
 from hythe_bundle.adapters import database_schema, disk_errors
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+_SYNCED = "INSERT OR REPLACE INTO about VALUES ('synced_at', ?)"
 
 
 @dataclass(slots=True)
@@ -44,6 +47,10 @@ class Database:
         self.path = path
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._closed = False
+        self._sync_moved = threading.Lock()
+        self._is_behind = False
+        self._waiting_for_sync: list[Callable[[], object]] = []
+        self._on_change: list[Callable[[], object]] = []
         try:
             self._writer = self._connect()
             self._writer.execute("PRAGMA journal_mode = WAL")
@@ -66,8 +73,24 @@ class Database:
         Raises:
             HytheError: see `disk_errors.of_sqlite`.
         """
+        return self.look(lambda connection: connection.execute(statement, values).fetchall())
+
+    def look(self, work: Work[T]) -> T:
+        """Return what `work` reads; see `read`."""
         try:
-            return self._reader.execute(statement, values).fetchall()
+            return work(self._reader)
+        except sqlite3.Error as error:
+            raise disk_errors.of_sqlite(error, "read snapshot records", self.path) from error
+
+    async def read_beside(self, work: Work[T]) -> T:
+        """As `look`, in a thread with a connection of its own: for what takes longer than others may wait."""
+
+        def look() -> T:
+            with closing(self._connect()) as connection:
+                return work(connection)
+
+        try:
+            return await asyncio.to_thread(look)
         except sqlite3.Error as error:
             raise disk_errors.of_sqlite(error, "read snapshot records", self.path) from error
 
@@ -101,6 +124,30 @@ class Database:
         if durable_commit:
             durable.count_sync()
         return result
+
+    async def settle(self, within_s: float) -> None:
+        """Return when all that was committed before survives a crash of the machine.
+
+        That is with the next durable commit of somebody else, or after `within_s` seconds by one of its own.
+
+        Raises:
+            HytheError: see `write`.
+        """
+        loop = asyncio.get_running_loop()
+        synced = asyncio.Event()
+        with self._sync_moved:
+            if not self._is_behind:
+                return
+            self._waiting_for_sync.append(lambda: loop.call_soon_threadsafe(synced.set))
+        try:
+            async with asyncio.timeout(within_s):
+                await synced.wait()
+        except TimeoutError:
+            await self.write(lambda connection: connection.execute(_SYNCED, (now_rfc3339(),)))
+
+    def on_change(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called after each commit that changed something, in the writer's thread."""
+        self._on_change.append(callback)
 
     def write_at_start(self, work: Work[T]) -> T:
         """As `write`, durable and blocking, for those who start before there is an event loop."""
@@ -139,12 +186,15 @@ class Database:
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         outcomes: list[tuple[_Job[Any], Any, BaseException | None]] = []
+        full, changes = any(job.durable for job in jobs), self._writer.total_changes
         try:
-            self._synchronous(full=any(job.durable for job in jobs))
+            self._synchronous(full=full)
             self._writer.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 outcomes.append((job, *self._attempt(job)))
             self._writer.execute("COMMIT")
+            if self._writer.total_changes != changes:
+                self._note_commit(durable_commit=full)
         except sqlite3.Error as error:
             failure = disk_errors.of_sqlite(error, "write snapshot records", self.path)
             if self._writer.in_transaction:
@@ -152,6 +202,16 @@ class Database:
             outcomes = [(job, None, failure) for job in jobs]
         for job, result, problem in outcomes:
             job.settle(result, problem)
+
+    def _note_commit(self, *, durable_commit: bool) -> None:
+        """Tell those who wait for it that all changes until now are on the disk; or know that some may not be."""
+        with self._sync_moved:
+            self._is_behind = not durable_commit
+            waiting: list[Callable[[], object]] = []
+            if durable_commit:
+                waiting, self._waiting_for_sync = self._waiting_for_sync, waiting
+        for tell in (*waiting, *self._on_change):
+            tell()
 
     def _attempt(self, job: _Job[Any]) -> tuple[Any, BaseException | None]:
         """Run one job in a savepoint of its own; return its result or its error.

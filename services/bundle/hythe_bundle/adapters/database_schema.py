@@ -5,9 +5,17 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from hythe import outbox_table
 from hythe.errors import FailedPrecondition
+from hythe.gc_trust import Trust, to_text
 
-FORMAT = 2
+FORMAT = 3
+STORE_TRUST = "metadata_store"
+"""The fact about the database that says which metadata store may have snapshots deleted; missing where older Hythe made it."""
+
+EVENTS_ID = "events_id"
+"""The fact that is the id of this outbox; no other has it."""
+
 _TABLES = """
 CREATE TABLE snapshots (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -47,7 +55,9 @@ CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT R
 INSERT INTO about VALUES ('snapshotter', 'overlayfs');
 """
 """Format 1 knew overlayfs alone, so it made whatever is there."""
-_UPGRADES = {0: _TABLES, 1: _FROM_1}
+_VIRGIN = f"INSERT INTO about VALUES ('{STORE_TRUST}', '{to_text(Trust(virgin=True))}');"
+_OUTBOX = f"{outbox_table.TABLES} INSERT INTO about VALUES ('{EVENTS_ID}', lower(hex(randomblob(16))));"
+_UPGRADES = {0: _TABLES + _OUTBOX + _VIRGIN, 1: _FROM_1 + _OUTBOX, 2: _OUTBOX}
 
 
 def ensure(connection: sqlite3.Connection, path: Path) -> bool:

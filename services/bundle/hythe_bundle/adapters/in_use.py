@@ -25,6 +25,24 @@ def mounted_at(place: Path) -> str:
     return ""
 
 
+def mounted_in(directory: Path) -> set[int]:
+    """Return the numbers of the places in `directory` of which `mounted_at` would tell a mount point. Blocks."""
+    top = str(directory.resolve())
+    above = mountinfo.mount_of(directory)
+    shown = "" if above is None else str(Path(above.root) / directory.resolve().relative_to(above.point))
+    found: set[int] = set()
+    for mount in mountinfo.mounts():
+        candidates = [(part, base) for part in _sources(mount) for base in {top, str(directory)}]
+        candidates.append((mount.point, top))
+        if above is not None and mount.device == above.device:
+            candidates.append((mount.root, shown))
+        for path, base in candidates:
+            name = path.removeprefix(base.rstrip("/") + "/").partition("/")[0]
+            if name.isascii() and name.isdigit() and lies_in(path, base):
+                found.add(int(name))
+    return found
+
+
 def _sources(mount: Mounted) -> Iterator[str]:
     """Yield the paths that a mount is made of."""
     if mount.type != "overlay":

@@ -79,6 +79,10 @@ class Places:
         """Tell whether something reads a place."""
         return number in self._held
 
+    def held_now(self) -> set[int]:
+        """Return the numbers of the places that something reads."""
+        return set(self._held)
+
     def orphans(self, recorded: set[int]) -> list[int]:
         """Return the places that no record speaks of, but for those that are being made or removed."""
         free = (self.present() - recorded - self._in_the_making).difference(*self._removals.values())

@@ -114,9 +114,9 @@ def delete(connection: sqlite3.Connection, name: str) -> int:
     return number
 
 
-def undo(connection: sqlite3.Connection, number: int) -> None:
-    """Delete the row of that number if there is one."""
-    connection.execute("DELETE FROM snapshots WHERE id = ?", (number,))
+def undo(connection: sqlite3.Connection, number: int) -> bool:
+    """Delete the row of that number; tell whether there was one."""
+    return connection.execute("DELETE FROM snapshots WHERE id = ?", (number,)).rowcount > 0
 
 
 def remember_usage(connection: sqlite3.Connection, number: int, usage: Usage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,8 +18,11 @@ from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.layout import Layout
 from hythe_bundle.adapters.places import Places
 from hythe_bundle.adapters.recovery import recover
+from hythe_bundle.adapters.snapshot_events import Teller
 from hythe_bundle.adapters.snapshot_records import Row, SnapshotRecords
+from hythe_bundle.adapters.stages import Stages
 from hythe_bundle.adapters.syncing import Syncing
+from hythe_bundle.uses import Uses
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ T = TypeVar("T")
 
 
 class SnapshotEngine:
-    """Keeps the promises of `hythe.ports.snapshots.Snapshotter`."""
+    """Keeps the promises of `hythe.ports.snapshots.Snapshotter`, and notes in `uses` what is looked at."""
 
     def __init__(self, root: Path, database: Database, layout: Layout, *, sync_layers: bool = True) -> None:
         """Keep snapshots below `root`/snapshots and their records in `database`; remove what no record speaks of.
@@ -44,7 +48,8 @@ class SnapshotEngine:
         self._places = Places(root)
         self._syncing = Syncing(root, enabled=sync_layers)
         self._commits = Commits(layout, self._places, database, self._records, self._syncing)
-        self._stages: dict[str, Commit | None] = {}
+        self._stages = Stages(layout, self._places, self._commits, self._syncing)
+        self.uses = Uses()
         self._committing: set[int] = set()
         if not sync_layers:
             log.warning(
@@ -53,6 +58,11 @@ class SnapshotEngine:
             )
         recover(layout, self._places, database, self._records)
 
+    @property
+    def name(self) -> str:
+        """What the setting ``HYTHE_SNAPSHOTTER`` calls this snapshotter."""
+        return self._layout.name
+
     async def close(self) -> None:
         """Wait for commits and removals in progress; may be repeated."""
         await self._commits.close()
@@ -60,15 +70,7 @@ class SnapshotEngine:
 
     async def stage(self) -> Stage:
         """See `Snapshotter.stage`."""
-        number = self._places.new()
-        place = self._places.path(number)
-        try:
-            mounts = await self._in_thread("make snapshot", lambda: self._layout.make_stage(place))
-        except BaseException:
-            await self._remove(number)
-            raise
-        self._stages[str(number)] = None
-        return Stage(str(number), mounts)
+        return await self._stages.make()
 
     async def commit_stage(
         self,
@@ -81,30 +83,15 @@ class SnapshotEngine:
         labels: Mapping[str, str] | None = None,
     ) -> None:
         """See `Snapshotter.commit_stage`."""
-        commit = Commit(int(stage.key), name, parent, labels, implied=implied, opaque=opaque)
-        self._stages[stage.key] = commit
-        self._commits.add(commit)
-        try:
-            await asyncio.shield(commit.ended)
-        except asyncio.CancelledError:
-            if self._commits.withdraw(commit):
-                self._stages[stage.key] = None
-            raise
-        del self._stages[stage.key]
-        self._places.made(commit.number)
+        await self.uses.note(name, parent)
+        teller = Teller(self._layout.name)
+        await self._stages.commit(
+            stage, Commit(int(stage.key), name, parent, labels, teller, implied=implied, opaque=opaque)
+        )
 
     async def discard(self, stage: Stage) -> None:
         """See `Snapshotter.discard`."""
-        if stage.key not in self._stages:
-            return
-        commit = self._stages.pop(stage.key)
-        if commit is not None:
-            await asyncio.wait([commit.ended])
-            if not commit.ended.cancelled() and commit.ended.exception() is None:
-                self._places.made(commit.number)
-                return
-        await self._syncing.settle()  # a file gives its room back only when no sync looks at it any more
-        await self._remove(int(stage.key))
+        await self._stages.discard(stage)
 
     async def prepare(self, key: str, parent: str, *, labels: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
         """See `Snapshotter.prepare`."""
@@ -115,10 +102,21 @@ class SnapshotEngine:
         return await self._add(key, "view", parent, labels)
 
     async def _add(self, key: str, kind: Kind, parent: str, labels: Mapping[str, str] | None) -> tuple[Mount, ...]:
+        await self.uses.note(key, parent)
         below = self._records.check_new(key, parent)
         under = [self._places.path(each) for each in below]
         number = self._places.new()
-        place = self._places.path(number)
+        place, teller = self._places.path(number), Teller(self._layout.name)
+
+        def record(connection: sqlite3.Connection) -> None:
+            snapshot_changes.add(connection, number, key, kind, parent, labels)
+            if kind == "active":  # as in containerd, of views nothing is told until they go
+                teller.prepared(connection, key, parent)
+
+        def undo(connection: sqlite3.Connection) -> None:
+            if snapshot_changes.undo(connection, number):
+                teller.removed(connection, key)
+
         try:
             with self._places.held(below):
                 if kind == "active" or not below:
@@ -126,12 +124,10 @@ class SnapshotEngine:
                     if self._layout.copies:
                         await self._syncing.sync()
                 failpoints.reach("bundle.snapshot.made")
-                await self._database.write(
-                    lambda connection: snapshot_changes.add(connection, number, key, kind, parent, labels)
-                )
+                await self._database.write(record)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
-                await self._database.write(lambda connection: snapshot_changes.undo(connection, number))
+                await self._database.write(undo)
             await self._remove(number)
             raise
         self._places.made(number)
@@ -140,11 +136,12 @@ class SnapshotEngine:
 
     async def commit(self, name: str, key: str, *, labels: Mapping[str, str] | None = None) -> None:
         """See `Snapshotter.commit`."""
+        await self.uses.note(key, name)
         row = self._records.check_commit(key, name)
         if row.number in self._committing:
             raise _being_made("commit", key)
         self._check_unmounted("commit", key, row.number)
-        commit = Commit(row.number, name, row.snapshot.parent, labels, key=key)
+        commit = Commit(row.number, name, row.snapshot.parent, labels, Teller(self._layout.name), key=key)
         self._committing.add(row.number)
         try:
             self._commits.add(commit)
@@ -166,7 +163,7 @@ class SnapshotEngine:
 
     async def mounts(self, key: str) -> tuple[Mount, ...]:
         """See `Snapshotter.mounts`."""
-        row = self._records.find(key)
+        row = await self._find(key)
         if row.snapshot.kind == "committed":
             raise FailedPrecondition(
                 f"mount snapshot {key}: it is committed",
@@ -179,17 +176,21 @@ class SnapshotEngine:
 
     async def look(self, name: str) -> tuple[Mount, ...]:
         """See `Snapshotter.look`."""
-        return self._layout.read_only(self._stack(self._records.find(name)))
+        return self._layout.read_only(self._stack(await self._find(name)))
 
     async def changes_in(self, name: str) -> Path | None:
         """See `Snapshotter.changes_in`."""
-        row = self._records.find(name)
+        row = await self._find(name)
         hides_all = (
             bool(row.snapshot.parent) and len(self._records.stack(row)) == 1
         )  # in overlayfs's form nothing says so
         if row.snapshot.kind == "view" or hides_all:
             return None
         return self._layout.changes(self._places.path(row.number))
+
+    async def _find(self, name: str) -> Row:
+        await self.uses.note(name)
+        return self._records.find(name)
 
     def _stack(self, row: Row) -> list[Path]:
         return self._paths(self._records.stack(row))
@@ -199,7 +200,7 @@ class SnapshotEngine:
 
     async def stat(self, name: str) -> Snapshot:
         """See `Snapshotter.stat`."""
-        return self._records.find(name).snapshot
+        return (await self._find(name)).snapshot
 
     async def walk(self) -> AsyncIterator[Snapshot]:
         """See `Snapshotter.walk`."""
@@ -212,6 +213,7 @@ class SnapshotEngine:
 
     async def update(self, name: str, labels: Mapping[str, str], *, only: Collection[str] | None = None) -> Snapshot:
         """See `Snapshotter.update`."""
+        await self.uses.note(name)
         await self._database.write(lambda connection: snapshot_changes.update(connection, name, labels, only))
         return self._records.find(name).snapshot
 
@@ -232,6 +234,11 @@ class SnapshotEngine:
             )
         return found
 
+    async def numbers_in_use(self) -> set[int]:
+        """Return the numbers of the places that are mounted somewhere, or that something is just being made of."""
+        mounted = await asyncio.to_thread(in_use.mounted_in, self._places.directory)
+        return mounted | self._committing | self._places.held_now()
+
     async def cleanup(self) -> int:
         """See `Snapshotter.cleanup`."""
         return await self._places.clean_up(self._records.numbers())
@@ -244,16 +251,21 @@ class SnapshotEngine:
         self._check_unmounted("remove", name, row.number)
         # a layer whose files are gone must not be recorded again after a power loss; of the others nothing is missed
         durable_commit = row.snapshot.kind == "committed"
-        number = await self._database.write(
-            lambda connection: snapshot_changes.delete(connection, name), durable_commit=durable_commit
-        )
+        teller = Teller(self._layout.name)
+
+        def delete(connection: sqlite3.Connection) -> int:
+            number = snapshot_changes.delete(connection, name)
+            teller.removed(connection, name)
+            return number
+
+        number = await self._database.write(delete, durable_commit=durable_commit)
         failpoints.reach("bundle.snapshot.removed")
         self._records.forget(name)
         self._places.remove_later(number)
 
     async def read_file(self, name: str, path: str, most_bytes: int) -> bytes | None:
         """See `Snapshotter.read_file`."""
-        stack = self._stack(self._records.find(name))
+        stack = self._stack(await self._find(name))
         with disk_errors.translated("read the image", self._places.root):
             return await asyncio.to_thread(self._layout.read_file, stack, path, most_bytes)
 

@@ -38,11 +38,13 @@ class Committer:
 
     Attributes:
         sent: sequences of events that are to be forgotten.
+        place: where the store is.
     """
 
     def __init__(self, link: Link, store_id: str, era: int, process: str, kept_changes: int) -> None:
         """Write to the store `store_id` as `process`, an id that no other process has had."""
         self.sent: list[int] = []
+        self.place = link.place
         self._link = link
         self._store_id = store_id
         self._era = era
@@ -80,9 +82,7 @@ class Committer:
                 self._cache.clear()
                 raise
             return batch.left
-        raise Unavailable(
-            f"{_STEP} {self._link.place}: other processes came first {MAX_ATTEMPTS} times", service="metadata"
-        )
+        raise Unavailable(f"{_STEP} {self.place}: other processes came first {MAX_ATTEMPTS} times", service="metadata")
 
     def forget_sent(self) -> None:
         """Forget the events that were sent."""
@@ -190,7 +190,7 @@ class Committer:
                 cause = error  # says nothing about the batch that was sent before
             until = until or time.monotonic() + FIND_OUT_S
             if time.monotonic() > until:
-                raise unknown(_STEP, self._link.place, cause) from cause
+                raise unknown(_STEP, self.place, cause) from cause
             time.sleep(0.02)
 
     def _forget_command(self) -> tuple[str | bytes | int, ...]:

@@ -146,7 +146,7 @@ class RedisDump:
         return RecordEntry(
             keys.stored_from(key, body, bulk),
             keys.index_from((unique or b"").decode()),
-            tuple(keys.edges_from((edges or b"").decode())),
+            tuple(sorted(keys.edges_from((edges or b"").decode()))),
             int(float(due)) if due is not None else 0,
         )
 

@@ -12,12 +12,13 @@ from hythe.errors import FailedPrecondition, Unavailable
 from hythe.identifiers import new_id
 from hythe.ports.events import OutgoingEvent
 from hythe_metadata.adapters import redis_keys as keys
+from hythe_metadata.adapters.batches import Batches, Observe
+from hythe_metadata.adapters.redis_body import UPKEEP_S, RedisBody
 from hythe_metadata.adapters.redis_committer import Committer
 from hythe_metadata.adapters.redis_link import Link
 from hythe_metadata.adapters.redis_server import check_server
 from hythe_metadata.adapters.redis_view import RedisView
 from hythe_metadata.adapters.redis_watcher import SENDER_TURN_MS, Watcher
-from hythe_metadata.adapters.redis_writer import UPKEEP_S, Observe, Writer
 from hythe_metadata.adapters.store_url import RedisPlace
 from hythe_metadata.dump import moved
 from hythe_metadata.records import Read, Work
@@ -64,7 +65,7 @@ class RedisStore:
         link = Link(place, connection_name(place), lambda made: self._check(made, allow_relaxed=allow_relaxed))
         self._committer: Committer | None = None
         try:
-            self._store_id, self._era = open_place(link)
+            self._store_id, self._era, revision = open_place(link)
         except BaseException:
             link.close()
             raise
@@ -75,8 +76,10 @@ class RedisStore:
         self._links = threading.local()
         self._every_link: list[Link] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="metadata-reader")
-        self._writer = Writer(self._committer, self._call_back, observe, upkeep_s)
-        self._watcher = Watcher(place, self._process, self._call_back)
+        body = RedisBody(self._committer, self._call_back, upkeep_s)
+        body.rest()
+        self._batches = Batches(body, f"metadata store {place}", observe)
+        self._watcher = Watcher(place, self._process, revision, self._call_back)
 
     @property
     def store_id(self) -> str:
@@ -90,7 +93,7 @@ class RedisStore:
 
     async def change(self, work: Work[T]) -> T:
         """See `hythe_metadata.records.RecordStore.change`."""
-        return await self._writer.run(work)
+        return (await self._batches.run(work)).result
 
     async def read(self, read: Read[T]) -> T:
         """See `hythe_metadata.records.RecordStore.read`."""
@@ -121,13 +124,13 @@ class RedisStore:
 
     def sent(self, sequences: Sequence[int]) -> None:
         """See `hythe_metadata.records.RecordStore.sent`."""
-        self._writer.sent(sequences)
+        self._batches.forget_sent(sequences)
 
     async def close(self) -> None:
         """See `hythe_metadata.records.RecordStore.close`."""
         self._closed = True
         await asyncio.to_thread(self._readers.shutdown)
-        await self._writer.close()
+        await self._batches.close()
         await asyncio.to_thread(self._watcher.close)
         for link in self._every_link:
             link.close()
@@ -162,8 +165,8 @@ def connection_name(place: RedisPlace) -> str:
     return f"hythe-metadata:{place.prefix}"
 
 
-def open_place(link: Link) -> tuple[str, int]:
-    """Return id and era of the store that `link` leads to, which is made if there is nothing.
+def open_place(link: Link) -> tuple[str, int, int]:
+    """Return id, era and revision of the store that `link` leads to, which is made if there is nothing.
 
     Raises:
         FailedPrecondition: something else is there, or a newer version made the store, or it was moved.
@@ -171,7 +174,7 @@ def open_place(link: Link) -> tuple[str, int]:
         Unavailable: Redis is away.
     """
     answer = link.question(_OPEN, link.call("open", keys.SCHEMA, new_id()))[0]
-    magic, schema, store_id, era, _, _, moved_to = ((part or b"").decode() for part in answer)
+    magic, schema, store_id, era, revision, _, moved_to = ((part or b"").decode() for part in answer)
     if magic != keys.MAGIC:
         raise FailedPrecondition(
             f"{_OPEN} {link.place}: something else is under this prefix",
@@ -184,4 +187,4 @@ def open_place(link: Link) -> tuple[str, int]:
         )
     if moved_to:
         raise moved(f"{_OPEN} {link.place}", moved_to)
-    return store_id, int(era)
+    return store_id, int(era), int(revision)

@@ -28,15 +28,15 @@ class Watcher:
         sending: this process is sending events, so it keeps the turn; it is lengthened each second.
     """
 
-    def __init__(self, place: RedisPlace, process: str, changed: Callable[[], None]) -> None:
-        """`changed` is called in the thread; changes by `process` itself don't count."""
+    def __init__(self, place: RedisPlace, process: str, revision: int, changed: Callable[[], None]) -> None:
+        """Watch from `revision` on; `changed` is called in the thread; changes by `process` itself don't count."""
         self.sending = False
         self._place = place
         self._process = process
         self._changed = changed
         self._ask = Link(place)
         self._listen = Link(place)
-        self._revision = -1
+        self._revision = revision
         self._listening = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metadata-watcher", daemon=True)

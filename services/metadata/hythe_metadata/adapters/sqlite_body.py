@@ -14,9 +14,11 @@ from hythe_metadata.adapters.batches import Done, Job
 from hythe_metadata.adapters.sqlite_errors import translate
 from hythe_metadata.adapters.sqlite_schema import begin_log
 from hythe_metadata.adapters.sqlite_transaction import SqliteTransaction
-from hythe_metadata.adapters.sqlite_upkeep import prune
+from hythe_metadata.adapters.sqlite_upkeep import prune, trim_log
 
 PRUNE_INTERVAL_S = 600.0
+TRIMS = 10
+"""The log is cut so often that it never grows by more than this part."""
 
 
 class SqliteBody:
@@ -33,6 +35,7 @@ class SqliteBody:
         self._revision, self._era = connection.execute("SELECT revision, era FROM store").fetchone()
         self._sent: list[int] = []
         self._pruned_at = time.monotonic()
+        self._trimmed_at = self._revision
 
     def commit(self, jobs: Sequence[Job]) -> HytheError | None:
         """See `hythe_metadata.adapters.batches.Body.commit`."""
@@ -44,6 +47,9 @@ class SqliteBody:
                 self._work(job)
             if self._revision != before:
                 connection.execute("UPDATE store SET revision = ?", (self._revision,))
+            if self._revision - self._trimmed_at > self._kept_changes // TRIMS:
+                trim_log(connection, self._kept_changes)
+                self._trimmed_at = self._revision
             failpoints.reach("metadata.commit")
             connection.execute("COMMIT")
             failpoints.reach("metadata.committed")

@@ -21,7 +21,7 @@ def prune(connection: sqlite3.Connection, now_ns: int, kept_changes: int) -> Non
             "UPDATE occupants SET count = count - 1 WHERE kind = ? AND namespace = ?", [place[:2] for place in places]
         )
         outbox_table.prune(connection, now_ns, ROWS_AT_ONCE)
-        _trim_log(connection, kept_changes)
+        trim_log(connection, kept_changes)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -29,14 +29,10 @@ def prune(connection: sqlite3.Connection, now_ns: int, kept_changes: int) -> Non
         raise
 
 
-def _trim_log(connection: sqlite3.Connection, kept: int) -> None:
-    """Drop whole revisions from the old end of the log, as long as it has more than `kept` entries."""
+def trim_log(connection: sqlite3.Connection, kept: int) -> None:
+    """Drop whole revisions from the old end of the log, so that at least `kept` entries stay."""
     row = connection.execute("SELECT revision FROM changes ORDER BY revision DESC LIMIT 1 OFFSET ?", (kept,)).fetchone()
     if row is None:
         return
-    oldest = connection.execute(
-        "SELECT revision FROM changes ORDER BY revision LIMIT 1 OFFSET ?", (ROWS_AT_ONCE,)
-    ).fetchone()
-    until = min(row[0], oldest[0]) if oldest else row[0]
-    connection.execute("DELETE FROM changes WHERE revision <= ?", (until,))
-    connection.execute("UPDATE store SET log_dropped = ?", (until,))
+    connection.execute("DELETE FROM changes WHERE revision <= ?", row)
+    connection.execute("UPDATE store SET log_dropped = ?", row)

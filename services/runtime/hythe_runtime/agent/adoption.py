@@ -105,8 +105,11 @@ class Adoption:
         """Write down the steps that were taken and that the journal lost with the agent."""
         now = clock.now_rfc3339()
         if record.state == "creating":
-            pid = _read_pid(self._places.run_of(record).container_pid)
-            self._book.note(Created(record.id, now, record.intent.trace_id, identity, pid))
+            place = self._places.run_of(record)
+            pid, stdin = _read_pid(place.container_pid), str(place.stdin_socket) if record.intent.stdin else ""
+            self._book.note(
+                Created(record.id, now, record.intent.trace_id, identity, pid, stdin=stdin, log=str(place.log))
+            )
         if record.state in ("creating", "created"):
             self._book.note(Started(record.id, now, record.intent.trace_id))
 

@@ -70,6 +70,10 @@ class Cleaner:
         await self._files.remove_run(place)
         return None
 
+    def oom_kills(self, record: Record) -> int:
+        """Return how many processes of a run, not yet cleared away, were killed for want of memory."""
+        return self._cgroups.oom_kills(self._places.run_of(record).cgroup)
+
     async def release(self, record: Record) -> HytheError | None:
         """Give the bundle back; return why that could not be done, if it could not."""
         try:

@@ -14,8 +14,8 @@ def epoch_from_wire(epoch: WireEpoch) -> Epoch:
     return Epoch(epoch.era, epoch.revision)
 
 
-def intent_from_wire(request: ContainerRun, namespace: str) -> Intent:
-    """Return what a request to run asks for."""
+def intent_from_wire(request: ContainerRun, namespace: str, caller: str) -> Intent:
+    """Return what a request to run asks for; `caller` is who asked first."""
     return Intent(
         id=request.id,
         namespace=namespace,
@@ -28,6 +28,7 @@ def intent_from_wire(request: ContainerRun, namespace: str) -> Intent:
         request_id=request.id,
         trace_id=tracing.trace_id(),
         created_at=clock.now_rfc3339(),
+        caller=caller,
     )
 
 

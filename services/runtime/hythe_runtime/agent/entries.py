@@ -9,7 +9,7 @@ from typing import ClassVar
 from hythe.errors import DataLoss
 from hythe.process import ProcessIdentity
 from hythe_runtime.agent import codec
-from hythe_runtime.agent.model import Bundle, Epoch, Event, Exit, Intent, Record, Tombstone
+from hythe_runtime.agent.model import Bundle, Epoch, Event, Exit, Intent, Order, Record, Tombstone
 from hythe_runtime.agent.states import Step
 
 
@@ -37,7 +37,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """Its first process exists and waits to be started; `conmon` watches it, or is gone already (None)."""
+    """Its first process exists and waits to be started; `conmon` watches it, or is gone already (None).
+
+    `stdin` is the socket that its standard input comes from, empty without one; `log` the file that its output goes to.
+    """
 
     kind: ClassVar[Step] = "created"
     id: str
@@ -45,6 +48,8 @@ class Created:
     trace_id: str
     conmon: ProcessIdentity | None
     pid: int
+    stdin: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +64,24 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """A command with a higher epoch was accepted."""
+    """A command was accepted."""
 
     kind: ClassVar[Step] = "commanded"
     id: str
     epoch: Epoch
+    order: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Its first process is no more."""
+    """Its first process is no more; `oom_kills` of its processes were killed for want of memory while it ran."""
 
     kind: ClassVar[Step] = "ended"
     id: str
     at: str
     trace_id: str
     exit: Exit
+    oom_kills: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 ANSWER_FIRST_S = 0.005  # whoever waits for the exit is told before processors are spent on cleaning up
 FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 5.0
+KILLED_CODE = 137
+OOM_KILLED = "OOMKilled"
 
 
 class Executor:
@@ -77,7 +79,10 @@ class Executor:
     async def end(self, task: Task, exit: Exit, at: str) -> None:
         """Record how a container ended, and clear up after it."""
         record = task.record
-        ended = Ended(record.id, at, tracing.trace_id(), exit)
+        oom_kills = self._cleaner.oom_kills(record)
+        if oom_kills and exit.code == KILLED_CODE and record.order is None:
+            exit = Exit(exit.code, OOM_KILLED)
+        ended = Ended(record.id, at, tracing.trace_id(), exit, oom_kills)
         with tracing.span("journal exit", container__id=record.id):
             if record.intent.auto_remove:
                 await self._book.record(ended, Removing(record.id, clock.now_rfc3339(), tracing.trace_id()))
@@ -159,8 +164,11 @@ class Executor:
         await self._files.link_bundle(place, bundle)
         with tracing.span("runc create", container__id=place.container_id):
             pid = await task.monitor.create()
-        created = Created(place.container_id, clock.now_rfc3339(), tracing.trace_id(), task.monitor.identity, pid)
-        self._book.note(created)
+        stdin = str(place.stdin_socket) if task.record.intent.stdin else ""
+        now, identity = clock.now_rfc3339(), task.monitor.identity
+        self._book.note(
+            Created(place.container_id, now, tracing.trace_id(), identity, pid, stdin=stdin, log=str(place.log))
+        )
 
     async def _attach(self, task: Task, place: RunPlace) -> None:
         channel = task.input_channel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from hythe.bus.connection import Message
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
@@ -22,7 +24,7 @@ from hythe.wire.agent import (
 from hythe.wire.base import Empty
 from hythe.wire.io import OFFSET_HEADER, Credit, IoOpen
 from hythe_runtime.agent.convert import epoch_from_wire, intent_from_wire, status_to_wire
-from hythe_runtime.agent.model import Status
+from hythe_runtime.agent.model import Order, Status
 from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.stdin import Inputs
 from hythe_runtime.agent.stdio import Channel, View
@@ -53,7 +55,7 @@ class Handlers:
     async def run(self, context: Context, request: ContainerRun, progress: Progress) -> ContainerStatus:
         """``container.run``."""
         status = await self._supervisor.run(
-            intent_from_wire(request, context.namespace),
+            intent_from_wire(request, context.namespace, context.asker.caller),
             _channel(context.namespace, request.io) if request.io else None,
             wait=request.wait,
             started=lambda started: progress(self._wire(started)),
@@ -63,13 +65,18 @@ class Handlers:
     async def stop(self, context: Context, request: ContainerStop, progress: Progress) -> ContainerStatus:
         """``container.stop``."""
         epoch = epoch_from_wire(request.epoch)
-        status = await self._supervisor.stop(context.namespace, request.id, epoch, request.signal, request.timeout_s)
+        status = await self._supervisor.stop(
+            context.namespace, request.id, epoch, request.signal, request.timeout_s, _order("stop", context)
+        )
         return self._wire(status)
 
     async def remove(self, context: Context, request: ContainerRemove, progress: Progress) -> ContainerStatus:
         """``container.remove``."""
         epoch = epoch_from_wire(request.epoch)
-        return self._wire(await self._supervisor.remove(context.namespace, request.id, epoch, force=request.force))
+        order = _order("remove", context)
+        return self._wire(
+            await self._supervisor.remove(context.namespace, request.id, epoch, force=request.force, order=order)
+        )
 
     async def logs(self, context: Context, request: LogsOpen, progress: Progress) -> LogsEnd:
         """``logs.open``."""
@@ -81,7 +88,8 @@ class Handlers:
     async def kill(self, context: Context, request: ContainerKill) -> Empty:
         """``container.kill``."""
         epoch = epoch_from_wire(request.epoch)
-        await self._supervisor.kill(context.namespace, request.id, epoch, request.signal)
+        order = _order("kill", context)
+        await self._supervisor.kill(context.namespace, request.id, epoch, request.signal, order)
         return Empty()
 
     async def inspect(self, context: Context, request: ContainerInspect) -> ContainerStatus:
@@ -125,6 +133,11 @@ class IoHandlers:
         if offset.isascii() and offset.isdigit():
             subject = parse_io(message.subject)
             self._inputs.take(subject.namespace, subject.channel, int(offset), message.data)
+
+
+def _order(verb: Literal["stop", "kill", "remove"], context: Context) -> Order:
+    """Return who gave a command; the signal of a ``kill`` is not in it yet."""
+    return Order(verb, context.asker.caller, context.asker.request_id)
 
 
 def _channel(namespace: str, io: IoOpen) -> Channel:

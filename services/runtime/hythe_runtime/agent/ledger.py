@@ -25,6 +25,7 @@ from hythe_runtime.agent.entries import (
     StepEntry,
 )
 from hythe_runtime.agent.model import Event, Record, Tombstone
+from hythe_runtime.agent.task_events import events_of
 
 TOMBSTONE_S = 7 * 86400
 MAX_TOMBSTONES = 65_536
@@ -66,7 +67,7 @@ class Ledger:
         else:
             assert before is not None  # the table lets only `asked` begin
             record = replace(before, state=state, **_fields(entry))
-        events = _events(entry, record)
+        events = events_of(entry, record)
         if events:
             record = replace(record, number=events[-1].number)
             self.owed[entry.id] = self.owed.get(entry.id, ()) + events
@@ -135,7 +136,7 @@ def _fields(entry: StepEntry) -> dict[str, Any]:
     if isinstance(entry, Started):
         return {"started_at": entry.at}
     if isinstance(entry, Commanded):
-        return {"epoch": entry.epoch}
+        return {"epoch": entry.epoch, **({"order": entry.order} if entry.order else {})}
     if isinstance(entry, Ended):
         return {"exit": entry.exit, "finished_at": entry.at, "reason": entry.exit.reason}
     if isinstance(entry, Removing):
@@ -143,45 +144,3 @@ def _fields(entry: StepEntry) -> dict[str, Any]:
     if isinstance(entry, Removed):
         return {}
     raise Internal(f"change container {entry.id}: {entry.kind!r} comes first")
-
-
-def _events(entry: StepEntry, record: Record) -> tuple[Event, ...]:
-    """Return the event that a step makes, if any: create < start < exit < delete, with containerd's topics and fields."""
-    if isinstance(entry, Created):
-        bundle = record.bundle.path if record.bundle else ""
-        return (_event(record, entry, "/tasks/create", "created", {"bundle": bundle, "pid": str(record.pid)}),)
-    if isinstance(entry, Started):
-        return (_event(record, entry, "/tasks/start", "started", {"pid": str(record.pid)}),)
-    if isinstance(entry, Ended):
-        ended = {**_ending(record), "id": record.id}
-        return (_event(record, entry, "/tasks/exit", "exited", ended),)
-    if isinstance(entry, Removing) and record.number:
-        return (_event(record, entry, "/tasks/delete", "deleted", {**_ending(record), "id": record.id}),)
-    return ()
-
-
-def _ending(record: Record) -> dict[str, str]:
-    code = record.exit.code if record.exit else None
-    return {
-        "pid": str(record.pid),
-        "exit_status": "" if code is None else str(code),
-        "exited_at": record.finished_at,
-        **({"reason": record.reason} if record.reason else {}),
-    }
-
-
-def _event(
-    record: Record, entry: Created | Started | Ended | Removing, topic: str, past: str, attributes: dict[str, str]
-) -> Event:
-    return Event(
-        container_id=record.id,
-        namespace=record.intent.namespace,
-        number=record.number + 1,
-        run=record.run,
-        topic=topic,
-        past=past,
-        time=entry.at,
-        request_id=record.intent.request_id,
-        trace_id=entry.trace_id,
-        attributes={"container_id": record.id, "name": record.intent.name, **attributes},
-    )

@@ -26,10 +26,26 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """A command to a container that is here, and who gave it.
+
+    Attributes:
+        caller: key that asked for it, as the bus fixed it where the request came in.
+        signal: number of the signal that ``kill`` sends.
+    """
+
+    verb: Literal["stop", "kill", "remove"]
+    caller: str = ""
+    request_id: str = ""
+    signal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """What was asked for.
 
     Attributes:
+        caller: key that asked for it, as the bus fixed it where the request came in.
         digest: digest of the image's root manifest or index; empty when bundle shall look it up by reference.
         spec: the request's container spec as it came, in its wire form; only the bundle service reads all of it.
         created_at: RFC 3339, UTC, by this host's clock.
@@ -46,6 +62,7 @@ class Intent:
     request_id: str
     trace_id: str
     created_at: str
+    caller: str = ""
 
     def body_hash(self) -> str:
         """Return a hash of all that makes two requests with one id the same request."""
@@ -100,6 +117,7 @@ class Event:
         number: counts the events of one container from 1, without gaps, across its runs.
         past: last token of its subject, a past participle.
         attributes: containerd's payload fields as text.
+        caller: key that asked for it; empty where nobody did, as for an end that came by itself.
     """
 
     container_id: str
@@ -112,6 +130,7 @@ class Event:
     request_id: str
     trace_id: str
     attributes: Mapping[str, str]
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,7 @@ class Record:
         conmon: the monitor of the present run, None before it was made.
         pid: the container's first process; 0 before it was made.
         number: number of its latest event.
+        order: the latest command to it, None if there was none since it was asked for.
     """
 
     intent: Intent
@@ -139,6 +159,7 @@ class Record:
     finished_at: str = ""
     reason: str = ""
     number: int = 0
+    order: Order | None = None
 
     @property
     def id(self) -> str:

@@ -37,6 +37,11 @@ class RunPlace:
         return self.directory / "exit" / self.container_id
 
     @property
+    def stdin_socket(self) -> Path:
+        """Socket at which conmon takes standard input."""
+        return self.directory / "attach"
+
+    @property
     def conmon_pid(self) -> Path:
         """File that conmon writes its own pid to."""
         return self.directory / "conmon.pid"

@@ -151,6 +151,9 @@ class Cgroups(Protocol):
             FailedPrecondition: a process in it could not be ended in time.
         """
 
+    def oom_kills(self, path: str) -> int:
+        """Return how many processes of the cgroup `path` were killed for want of memory; 0 where the kernel doesn't say."""
+
 
 class Files(Protocol):
     """The agent's own directories."""

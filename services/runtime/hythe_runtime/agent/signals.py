@@ -9,6 +9,8 @@ from hythe.errors import InvalidArgument
 
 SIGKILL = int(signal.SIGKILL)
 SIGTERM = int(signal.SIGTERM)
+ENDING = frozenset(map(int, (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)))
+"""The signals that are sent to have a process end; some processes take others for another meaning."""
 _REALTIME = re.compile(r"RT(MIN|MAX)([+-]\d+)?")
 
 

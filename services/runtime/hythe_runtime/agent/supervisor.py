@@ -5,28 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from hythe import tracing
-from hythe.errors import Conflict, DeadlineExceeded, FailedPrecondition, HytheError, Internal, NotFound
+from hythe.errors import Conflict, DeadlineExceeded, FailedPrecondition, Internal, NotFound
 from hythe_runtime.agent import states
 from hythe_runtime.agent.book import Book
 from hythe_runtime.agent.entries import Commanded
 from hythe_runtime.agent.executor import Executor
-from hythe_runtime.agent.model import STARTED, Epoch, Intent, Record, Status
+from hythe_runtime.agent.model import STARTED, Epoch, Intent, Order, Record, Status
 from hythe_runtime.agent.outputs import Outputs
 from hythe_runtime.agent.places import Places
 from hythe_runtime.agent.ports import Files, Runtime
-from hythe_runtime.agent.signals import SIGKILL, SIGTERM, signal_number
+from hythe_runtime.agent.signalling import Signals, check_ended, ends_within, stop_signal
+from hythe_runtime.agent.signals import signal_number
 from hythe_runtime.agent.status import Board, Page
 from hythe_runtime.agent.stdio import Channel, View
 from hythe_runtime.agent.task import Task
 
 log = logging.getLogger(__name__)
 
-KILLED_WITHIN_S = 15.0
 CLEARED_WITHIN_S = 15.0
 STOPPING_WITHIN_S = 5.0
+_STOP, _KILL, _REMOVE = Order("stop"), Order("kill"), Order("remove")
 
 
 class Supervisor:
@@ -46,7 +48,7 @@ class Supervisor:
         self._board = board
         self._places = places
         self._executor = executor
-        self._runtime = runtime
+        self._signals = Signals(runtime)
         self._files = files
         self._outputs = outputs
         self._tasks: dict[str, Task] = {}
@@ -104,7 +106,13 @@ class Supervisor:
             await self._outputs.open(channel, path, View(), task.exit)
 
     async def stop(
-        self, namespace: str, container_id: str, epoch: Epoch, signal: str | None, timeout_s: float | None
+        self,
+        namespace: str,
+        container_id: str,
+        epoch: Epoch,
+        signal: str | None,
+        timeout_s: float | None,
+        order: Order = _STOP,
     ) -> Status:
         """Send the stop signal, and SIGKILL after `timeout_s`; return its status at its end.
 
@@ -114,19 +122,19 @@ class Supervisor:
             DeadlineExceeded: it did not end even by SIGKILL within 15 s.
         """
         number = signal_number(signal) if signal else None
-        task = await self._command(namespace, container_id, epoch)
+        task = await self._command(namespace, container_id, epoch, order)
         if states.plan_stop(task.record.state) == "abort":
             await self._abort(task, "it was stopped before it was started")
         if task.record.state == "running":
             intent = task.record.intent
-            await self._signal(task, number or self._stop_signal(task.record))
+            await self._signals.send(task, number or stop_signal(task.record))
             wait_s = intent.stop_timeout_s if timeout_s is None else timeout_s
-            if not await self._ends_within(task, wait_s):
-                await self._kill(task)
-        _check_ended(task)
+            if not await ends_within(task, wait_s):
+                await self._signals.kill(task)
+        check_ended(task)
         return self._status(task)
 
-    async def kill(self, namespace: str, container_id: str, epoch: Epoch, signal: str) -> None:
+    async def kill(self, namespace: str, container_id: str, epoch: Epoch, signal: str, order: Order = _KILL) -> None:
         """Send one signal to a container's first process.
 
         Raises:
@@ -135,24 +143,35 @@ class Supervisor:
             InvalidArgument: there is no such signal.
         """
         number = signal_number(signal)
-        task = await self._command(namespace, container_id, epoch)
-        states.check_signalled(task.record.state, task.record.intent.name)
-        await self._runtime.kill(container_id, number)
+        task = await self._command(
+            namespace,
+            container_id,
+            epoch,
+            replace(order, signal=number),
+            lambda record: states.check_signalled(record.state, record.intent.name),
+        )
+        await self._signals.send_once(task, number)
 
-    async def remove(self, namespace: str, container_id: str, epoch: Epoch, *, force: bool) -> Status:
+    async def remove(
+        self, namespace: str, container_id: str, epoch: Epoch, *, force: bool, order: Order = _REMOVE
+    ) -> Status:
         """Remove a container and all it has on this host; its bundle may follow when the bundle service is back.
 
         Raises:
             NotFound: it is not here; the outcome is "done".
             FailedPrecondition: it runs and `force` is not set; or something of it cannot be removed.
         """
-        task = await self._command(namespace, container_id, epoch)
-        plan = states.plan_remove(task.record.state, force=force, name=task.record.intent.name)
+
+        def planned(record: Record) -> states.RemovePlan:
+            return states.plan_remove(record.state, force=force, name=record.intent.name)
+
+        task = await self._command(namespace, container_id, epoch, order, planned)
+        plan = planned(task.record)
         if plan == "abort":
             await self._abort(task, "it was removed before it was started")
         if task.record.state == "running":
-            await self._kill(task)
-        _check_ended(task)
+            await self._signals.kill(task)
+        check_ended(task)
         if task.record.state == "exited":
             await self._remove_ended(task)
         await self._wait_cleaned(task)
@@ -279,11 +298,32 @@ class Supervisor:
         states.check_known(record, ledger.tombstones.get(container_id), container_id, epoch)
         return self._tasks[container_id]
 
-    async def _command(self, namespace: str, container_id: str, epoch: Epoch) -> Task:
-        """Return the container that a command is for, after its epoch is on disk."""
+    async def _command(
+        self,
+        namespace: str,
+        container_id: str,
+        epoch: Epoch,
+        order: Order,
+        allowed: Callable[[Record], object] = lambda record: None,
+    ) -> Task:
+        """Return the container that a command is for, after its epoch is on disk; who gave it is written down, too.
+
+        Raises:
+            FailedPrecondition: `allowed` refuses it; then only the epoch is written down.
+        """
         task = self.find(namespace, container_id, epoch)
+        refusal: FailedPrecondition | None = None
+        try:
+            allowed(task.record)
+        except FailedPrecondition as error:
+            refusal = error
+        commanded = Commanded(container_id, epoch, None if refusal else order)
         if epoch > self._book.ledger.records[container_id].epoch:
-            await self._book.record(Commanded(container_id, epoch))
+            await self._book.record(commanded)
+        elif refusal is None:
+            self._book.note(commanded)
+        if refusal is not None:
+            raise refusal
         return task
 
     async def _abort(self, task: Task, reason: str) -> None:
@@ -292,38 +332,3 @@ class Supervisor:
         await task.reached(lambda record: record.state in STARTED)
         if not task.record.started_at:
             await task.cleaned.wait()
-
-    def _stop_signal(self, record: Record) -> int:
-        named = str(record.intent.spec.get("stop_signal") or "") or (record.bundle.stop_signal if record.bundle else "")
-        return signal_number(named) if named else SIGTERM
-
-    async def _signal(self, task: Task, number: int) -> None:
-        try:
-            await self._runtime.kill(task.record.id, number)
-        except HytheError:
-            if not await self._ends_within(task, 1.0):
-                raise
-
-    async def _kill(self, task: Task) -> None:
-        await self._signal(task, SIGKILL)
-        if not await self._ends_within(task, KILLED_WITHIN_S):
-            raise DeadlineExceeded(
-                f"kill {task.record.intent.name}: it did not end within {KILLED_WITHIN_S:.0f} s of SIGKILL",
-                next_step="a process that hangs in the kernel ends when the device or file system it waits for answers",
-            )
-
-    async def _ends_within(self, task: Task, timeout_s: float) -> bool:
-        done, _ = await asyncio.wait([task.exit], timeout=timeout_s)
-        return bool(done)
-
-
-def _check_ended(task: Task) -> None:
-    """Never call a container stopped whose work failed before its end was written down.
-
-    Raises:
-        HytheError: what its work failed with.
-    """
-    if task.record.state == "running":
-        raise task.failure or Internal(
-            f"stop {task.record.intent.name}: its end was not written down", outcome="unknown"
-        )

@@ -71,6 +71,18 @@ class KernelCgroups:
                 except OSError:
                     pass  # in use, or not there
 
+    def oom_kills(self, path: str) -> int:
+        """Return how many processes of the cgroup `path` were killed for want of memory; 0 where the kernel doesn't say.
+
+        Spec: kernel, "cgroup-v2", memory.events, which counts for all below it; "cgroup-v1/memory", memory.oom_control.
+        """
+        for hierarchy in self._hierarchies:
+            tree = hierarchy.root / path.lstrip("/")
+            found = _counted(tree / "memory.events" if hierarchy.unified else tree / "memory.oom_control")
+            if found is not None:
+                return found
+        return 0
+
     def warm_up(self) -> None:
         """Pay now for the lock that moving a process into a cgroup takes, by moving this process to where it is. Blocks.
 
@@ -106,6 +118,15 @@ class KernelCgroups:
             for name in _CPUSET_FILES:
                 if not (directory / name).read_text().strip():
                     _write(directory / name, (directory.parent / name).read_text().strip())
+
+
+def _counted(path: Path) -> int | None:
+    """Return the number behind ``oom_kill`` in a file of the kernel's; None where it is not there."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def _own_cgroup(known: list[Hierarchy]) -> Path:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pydantic import ValidationError
-
 from hythe import clock, subjects
 from hythe.bus.connection import Bus
-from hythe.errors import DataLoss, Unavailable
+from hythe.bus.event_stream import BusEventStream
+from hythe.errors import Unavailable
+from hythe.ports.events import OutgoingEvent
 from hythe.wire.agent import Beat
-from hythe.wire.events import Event as WireEvent
 from hythe.wire.io import OFFSET_HEADER, Credit, IoEnd
 from hythe_runtime.agent.convert import status_to_wire
 from hythe_runtime.agent.model import Event, Exit, Status
@@ -20,6 +19,7 @@ from hythe_runtime.agent.status import Board
 log = logging.getLogger(__name__)
 
 BEAT_INTERVAL_S = 1.0
+NOUN = "container"
 
 
 class BusOutlet:
@@ -69,40 +69,39 @@ class BusOutlet:
 
 
 class BusEventStore:
-    """`hythe_runtime.agent.ports.EventStore` by the JetStream stream of events."""
+    """`hythe_runtime.agent.ports.EventStore` by the stream of events, as all services write it."""
 
     def __init__(self, bus: Bus, host: str) -> None:
         self._bus = bus
         self._host = host
 
+    def _of(self, container_id: str) -> BusEventStream:
+        """Return the stream for the events of one container, whose id and number make a message's id."""
+        return BusEventStream(self._bus, container_id, self._host)
+
     async def store(self, event: Event) -> None:
         """Store an event; the server drops a repeat of its message id within two minutes."""
-        subject = subjects.event(event.namespace, self._host, "container", event.container_id, event.past)
-        message = WireEvent(
-            topic=event.topic,
-            namespace=event.namespace,
-            host=self._host,
-            object_id=event.container_id,
-            number=event.number,
-            run=event.run,
-            time=event.time,
-            request_id=event.request_id,
-            trace_id=event.trace_id,
-            attributes=dict(event.attributes),
+        await self._of(event.container_id).append(
+            OutgoingEvent(
+                sequence=event.number,
+                namespace=event.namespace,
+                noun=NOUN,
+                object_id=event.container_id,
+                past=event.past,
+                topic=event.topic,
+                number=event.number,
+                time=event.time,
+                caller=event.caller,
+                request_id=event.request_id,
+                trace_id=event.trace_id,
+                attributes=event.attributes,
+                run=event.run,
+            )
         )
-        headers = {"Nats-Msg-Id": f"{event.container_id}.{event.number}"}
-        await self._bus.publish_stored(subject, message.model_dump_json().encode(), headers)
 
     async def last_number(self, namespace: str, container_id: str) -> int:
         """Return the number of the last event stored for a container, 0 if there is none."""
-        subject = subjects.events_of_object(namespace, self._host, "container", container_id)
-        stored = await self._bus.last_stored(subjects.EVENT_STREAM, subject)
-        if stored is None:
-            return 0
-        try:
-            return WireEvent.model_validate_json(stored[1].data).number
-        except ValidationError as error:
-            raise DataLoss(f"read the last event of {container_id}", cause=str(error)) from error
+        return await self._of(container_id).last_number_of(namespace, NOUN, container_id)
 
 
 class BusIoTransport:

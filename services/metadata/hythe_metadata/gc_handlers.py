@@ -1,0 +1,165 @@
+"""Requests about garbage collection: each is converted, passed on, and its answer converted back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+
+from hythe.bus.endpoint import Context, Progress
+from hythe.bus.service import Service
+from hythe.wire import gc as wire
+from hythe_metadata.gc import picture, usage
+from hythe_metadata.gc.cycle import Collector, Wish
+from hythe_metadata.gc.explaining import Explainer
+from hythe_metadata.gc.owners import Owners
+from hythe_metadata.gc.picture import Picture
+from hythe_metadata.gc.reading import reading
+from hythe_metadata.gc.report import Report
+from hythe_metadata.gc.scheduler import Scheduler
+from hythe_metadata.gc.why import Answer
+from hythe_metadata.records import RecordStore
+
+DRAWN_S = 10.0
+"""So long the pages of one picture are of one state; after that it is drawn anew."""
+MOST_DRAWN = 2
+
+
+class GcHandlers:
+    """The endpoints of garbage collection."""
+
+    def __init__(self, store: RecordStore, owners: Owners, collector: Collector, scheduler: Scheduler) -> None:
+        self._store = store
+        self._owners = owners
+        self._collector = collector
+        self._scheduler = scheduler
+        self._explainer = Explainer(store, owners, collector.ended, scheduler.within_s)
+        self._drawn: OrderedDict[tuple[str, str], tuple[float, Picture]] = OrderedDict()
+
+    def register(self, service: Service) -> None:
+        """Add all endpoints to `service`."""
+        service.operation("gc", "run", wire.GcRun, self.run, scope="any")
+        service.unary("gc", "why", wire.GcWhy, self.why, scope="any")
+        service.unary("gc", "graph", wire.GraphGet, self.graph, scope="any")
+        service.unary("gc", "usage", wire.UsageGet, self.usage, scope="any")
+
+    async def run(self, context: Context, request: wire.GcRun, progress: Progress) -> wire.GcReport:
+        """Answer ``gc.run``."""
+        return report_message(await self._scheduler.collect(Wish(request.dry_run, request.confirm)))
+
+    async def why(self, context: Context, request: wire.GcWhy) -> wire.GcAnswer:
+        """Answer ``gc.why``."""
+        return _answer_message(await self._explainer.why(context.namespace, request.name, request.kind))
+
+    async def graph(self, context: Context, request: wire.GraphGet) -> wire.GraphPage:
+        """Answer ``gc.graph``."""
+        drawn = await self._draw(context.namespace, request.name)
+        page = picture.page(drawn, request.after, request.limit)
+        return wire.GraphPage(
+            nodes=[
+                wire.GraphNode(
+                    id=node.id,
+                    kind=node.kind,
+                    namespace=node.namespace,
+                    name=node.name,
+                    root=node.root,
+                    present=node.present,
+                )
+                for node in page.nodes
+            ],
+            edges=[wire.GraphEdge(source=edge.source, target=edge.target, via=edge.via) for edge in page.edges],
+            next=page.next,
+        )
+
+    async def usage(self, context: Context, request: wire.UsageGet) -> wire.Usage:
+        """Answer ``gc.usage``."""
+        found = await usage.usage(self._store, self._owners, self._collector.ended, images=request.images)
+        return wire.Usage(
+            rows=[
+                wire.UsageRow(
+                    host=row.host,
+                    kind=row.usage.kind,
+                    total=row.usage.total,
+                    active=row.usage.active,
+                    size_bytes=row.usage.size_bytes,
+                    reclaimable_bytes=row.usage.reclaimable_bytes,
+                )
+                for row in found.rows
+            ],
+            images=[
+                wire.UsageImage(
+                    namespace=image.namespace,
+                    reference=image.reference,
+                    digest=image.digest,
+                    size_bytes=image.size_bytes,
+                    unique_bytes=image.unique_bytes,
+                    containers=image.containers,
+                )
+                for image in found.images
+            ],
+            silent=list(found.silent),
+            unmeasured=found.unmeasured,
+        )
+
+    async def _draw(self, namespace: str, name: str) -> Picture:
+        """Return the picture whose pages are being asked for, or a new one."""
+        now_s, key = time.monotonic(), (namespace, name)
+        for old in [old for old, (drawn_s, _) in self._drawn.items() if now_s - drawn_s > DRAWN_S]:
+            del self._drawn[old]
+        if key not in self._drawn:
+            found = await self._store.read(reading(self._collector.ended))
+            present = await self._store.read(picture.present_records)
+            names = [name, *await self._store.read(picture.ids_of_container(namespace, name))] if name else []
+            drawn = await asyncio.to_thread(picture.draw, found, present, namespace, names)
+            self._drawn[key] = (now_s, drawn)
+            while len(self._drawn) > MOST_DRAWN:
+                self._drawn.popitem(last=False)
+        return self._drawn[key][1]
+
+
+def report_message(report: Report) -> wire.GcReport:
+    """Return the message form of what a collection did."""
+    return wire.GcReport(
+        generation=report.generation,
+        dry_run=report.dry_run,
+        suspended=report.suspended,
+        nodes=report.nodes,
+        mark_ms=report.mark_ms,
+        total_ms=report.total_ms,
+        removed=report.removed,
+        freed_bytes=report.freed_bytes,
+        items=[
+            wire.GcItem(kind=item.kind, namespace=item.namespace, name=item.name, size_bytes=item.size_bytes)
+            for item in report.items
+        ],
+        hosts=[
+            wire.GcHostReport(
+                host=owner.host,
+                owner=owner.owner,
+                state=owner.state,
+                reason=owner.reason,
+                removed=owner.removed,
+                kept=owner.kept,
+                freed_bytes=owner.freed_bytes,
+            )
+            for owner in report.owners
+        ],
+    )
+
+
+def _answer_message(answer: Answer) -> wire.GcAnswer:
+    return wire.GcAnswer(
+        kind=answer.kind,
+        name=answer.name,
+        exists=answer.exists,
+        hosts=answer.hosts,
+        size_bytes=answer.size_bytes,
+        paths=[
+            [
+                wire.GcStep(kind=step.node.kind, namespace=step.node.namespace, name=step.node.name, via=step.via)
+                for step in path
+            ]
+            for path in answer.paths
+        ],
+        goes=answer.goes,
+    )

@@ -1,0 +1,319 @@
+"""Reads a stream from a place on and follows it: each message once and in order, and whatever is lost is told as a gap.
+
+It reads by a pull consumer that is made anew, from the next sequence, after everything that may have lost a message: a
+broken connection, a restart of the server, a jump in what the consumer counts, silence. A gap is seen by the stream's
+own first sequence; sequences that are only missing because they are under other subjects are none. Only what
+nats-server 2.9 and 2.15 both have is used.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from hythe.client.jetstream import api
+from hythe.errors import DeadlineExceeded, HytheError, OutOfRange, ResourceExhausted, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from hythe.client.protocol import Frame
+    from hythe.client.sync_bus import SyncBus
+
+BATCH = 256
+PULL_S = 30.0
+HEARTBEAT_S = 5.0
+SILENT_S = 12.0
+AWAY_S = 60.0
+_TRY_AGAIN_S = 0.2
+_IDLE, _NOTHING, _EXPIRED = 100, 404, 408
+_NS = 1_000_000_000
+
+
+class State:
+    """What a stream holds: its first and last sequence, and the server's time of the first, RFC 3339.
+
+    An empty stream has a `first` beyond its `last`.
+    """
+
+    __slots__ = ("first", "first_time", "last")
+
+    def __init__(self, first: int, last: int, first_time: str) -> None:
+        self.first = first
+        self.last = last
+        self.first_time = first_time
+
+
+class Message:
+    """One message of a stream; `stored_ns` is the server's time, in nanoseconds since 1970."""
+
+    __slots__ = ("data", "sequence", "stored_ns", "subject")
+
+    def __init__(self, sequence: int, stored_ns: int, subject: str, data: bytes) -> None:
+        self.sequence = sequence
+        self.stored_ns = stored_ns
+        self.subject = subject
+        self.data = data
+
+
+class Gap:
+    """Sequences that the stream has no longer, or that were never read: `first` to `last`, both included."""
+
+    __slots__ = ("first", "last")
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first = first
+        self.last = last
+
+    def __repr__(self) -> str:
+        return f"Gap({self.first}..{self.last})"
+
+
+def state_of(bus: SyncBus, stream: str) -> State:
+    """Return what `stream` holds now.
+
+    Raises:
+        NotFound: there is no such stream.
+        HytheError: the server does not answer.
+    """
+    found = api(bus, f"STREAM.INFO.{stream}", {})["state"]
+    first, last = int(found["first_seq"]), int(found["last_seq"])
+    return State(first if found["messages"] else last + 1, last, str(found["first_ts"]))
+
+
+class StreamReader:
+    """A place in a stream. `turn` gives what comes next; after an error of the bus `recover` goes on from there.
+
+    Attributes:
+        position: each message up to this sequence was given, was told as a gap, or is under another subject.
+    """
+
+    def __init__(self, bus: SyncBus, stream: str, subject: str, *, first: int = 0, since_rfc3339: str = "") -> None:
+        """Begin at sequence `first`; or with what was stored from a time on; or, with neither, with what comes from now on.
+
+        Raises:
+            OutOfRange: the stream has not come as far as `first` yet, but for the very next message.
+            NotFound: there is no such stream.
+            HytheError: the server does not answer.
+        """
+        self._bus = bus
+        self._stream = stream
+        self._subject = subject
+        self._since = since_rfc3339
+        self._end: int | None = None
+        self._items: list[Message | Gap] = []
+        self._found: list[Frame] = []
+        self._subscription = 0
+        self._pulls = 0
+        state = state_of(bus, stream)
+        if first > state.last + 1:
+            raise OutOfRange(
+                f"read {stream} from sequence {first}: it ends at {state.last}",
+                cause="the stream was made anew or lost its end, or the number is another stream's",
+                next_step="read by time instead, with --since",
+            )
+        self.position = 0 if since_rfc3339 else (first or state.last + 1) - 1
+        self._open()
+
+    @property
+    def done(self) -> bool:
+        """It was asked to stop at an end of the stream, and is there."""
+        return self._end is not None and not self._items and self.position >= self._end
+
+    def stop_at_end(self) -> None:
+        """Stop at what is the end of the stream now.
+
+        Raises:
+            HytheError: the server does not answer.
+        """
+        self._end = state_of(self._bus, self._stream).last
+        self._end_pull()
+
+    def turn(self, wait_s: float) -> list[Message | Gap]:
+        """Return what comes next, in order; nothing when nothing came within `wait_s`, and at the end.
+
+        Raises:
+            Unavailable, DeadlineExceeded: the connection broke or the server is silent; `recover` goes on.
+        """
+        if not self._items and not self.done:
+            if self._pull_ended:
+                self._pull()
+            if not self._found:
+                self._bus.pump(wait_s)
+                self._check_silence()
+            self._take_found()
+        items, self._items = self._items, []
+        return items
+
+    def recover(self, failure: HytheError, away: Callable[[HytheError], None]) -> None:
+        """Connect again and read on after `position`.
+
+        Args:
+            failure: what `turn` raised.
+            away: told once, if the bus does not come back at once.
+
+        Raises:
+            HytheError: the bus stays away for 60 s, or refuses.
+        """
+        deadline = time.monotonic() + AWAY_S
+        told = False
+        while True:
+            try:
+                self._bus.reconnect()
+                self._open()
+                return
+            except (Unavailable, DeadlineExceeded, ResourceExhausted):
+                if time.monotonic() > deadline:
+                    raise
+            if not told:
+                away(failure)
+                told = True
+            time.sleep(_TRY_AGAIN_S)
+
+    def close(self) -> None:
+        """Leave nothing behind on the server; it would forget this reader by itself after 30 s."""
+        try:
+            api(self._bus, f"CONSUMER.DELETE.{self._stream}.{self._consumer}", {})
+        except HytheError:
+            pass
+
+    def _open(self) -> None:
+        """Make the consumer that reads on after `position`."""
+        if self._subscription:
+            self._bus.unsubscribe(self._subscription)
+        before = state_of(self._bus, self._stream)
+        if before.last < self.position:  # a power loss, and a server that does not write each message to the disk
+            self._items.append(Gap(before.last + 1, self.position))
+            self.position = before.last
+        answer = api(
+            self._bus,
+            f"CONSUMER.CREATE.{self._stream}",
+            {"stream_name": self._stream, "config": self._config()},
+        )
+        self._consumer = str(answer["name"])
+        first = state_of(self._bus, self._stream).first
+        begins = int(answer["delivered"]["stream_seq"]) + 1
+        if self._since and begins > first:  # all that is older than that time is still there, so nothing was lost
+            self.position = begins - 1
+        self._since = ""
+        self._lost(self.position + 1, first - 1)
+        self._counted = 0
+        self._patient = False
+        self._pull_ended = True
+        self._heard = time.monotonic()
+        self._found.clear()
+        self._inbox = self._bus.new_inbox(separate=True)
+        self._subscription = self._bus.subscribe(f"{self._inbox}.*", self._found.append)
+
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "filter_subject": self._subject,
+            "ack_policy": "none",
+            "inactive_threshold": int(PULL_S * _NS),
+            "mem_storage": True,
+        }
+        if self._since:
+            return {**config, "deliver_policy": "by_start_time", "opt_start_time": self._since}
+        return {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": self.position + 1}
+
+    def _pull(self) -> None:
+        """Ask for more: first for what is there, and when that was all, for what comes within 30 s."""
+        self._pulls += 1
+        if self._patient:
+            order = {"batch": BATCH, "expires": int(PULL_S * _NS), "idle_heartbeat": int(HEARTBEAT_S * _NS)}
+        else:
+            order = {"batch": BATCH, "no_wait": True}
+            self._last = state_of(self._bus, self._stream).last
+        self._pull_ended = False
+        self._left = BATCH
+        self._heard = time.monotonic()
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
+        self._bus.publish(subject, json.dumps(order).encode(), None, f"{self._inbox}.{self._pulls}")
+
+    def _check_silence(self) -> None:
+        if self._found:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > SILENT_S:
+            raise DeadlineExceeded(
+                f"read {self._stream}: nats-server was silent for {SILENT_S:.0f} s", service="nats-server"
+            )
+
+    def _take_found(self) -> None:
+        frames = self._found.copy()
+        self._found.clear()
+        messages = [_Delivered(frame) for frame in frames if not frame.status]
+        first = self._first_if_asked(messages)
+        for frame in frames:
+            if frame.status:
+                if not self._see_status(frame):
+                    return
+                continue
+            found = messages.pop(0)
+            if found.counted != self._counted + 1:
+                self._open()  # something between was lost on the way: read again from where we are
+                return
+            self._counted += 1
+            self._lost(self.position + 1, min(found.message.sequence, first) - 1)
+            if found.message.sequence > self.position:
+                self._items.append(found.message)
+                self.position = found.message.sequence
+            self._left -= 1
+            if not found.pending and not self._patient:
+                self._caught_up()
+            elif not self._left:
+                self._end_pull()
+
+    def _first_if_asked(self, messages: list[_Delivered]) -> int:
+        """Return the stream's first sequence, where one before a message was skipped; else 0."""
+        expected = self.position + 1
+        for found in messages:
+            if found.message.sequence > expected:
+                return state_of(self._bus, self._stream).first
+            expected = found.message.sequence + 1
+        return 0
+
+    def _see_status(self, frame: Frame) -> bool:
+        """Take the server's word on a pull; tell whether this consumer can be used on."""
+        if frame.status == _IDLE or frame.subject != f"{self._inbox}.{self._pulls}":
+            return True
+        if frame.status == _NOTHING and not self._patient:
+            self._caught_up()
+        elif frame.status in (_NOTHING, _EXPIRED):
+            self._end_pull()
+        else:  # the consumer is gone: the server was started again, or nobody had asked it for long
+            self._open()
+            return False
+        return True
+
+    def _caught_up(self) -> None:
+        """All that was there when this pull began has come."""
+        self.position = max(self.position, self._last)
+        self._patient = True
+        self._pull_ended = True
+
+    def _end_pull(self) -> None:
+        self._patient = False
+        self._pull_ended = True
+
+    def _lost(self, first: int, last: int) -> None:
+        if first <= last:
+            self._items.append(Gap(first, last))
+            self.position = last
+
+
+class _Delivered:
+    """A message and what its reply subject says of it: how many the consumer delivered so far, how many are left.
+
+    Spec: NATS ADR-15: ``$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>``, with two
+    tokens more in the middle since 2.11.
+    """
+
+    __slots__ = ("counted", "message", "pending")
+
+    def __init__(self, frame: Frame) -> None:
+        parts = frame.reply.split(".")
+        at = 5 if len(parts) == 9 else 7
+        sequence, self.counted, stored_ns, self.pending = map(int, parts[at : at + 4])
+        self.message = Message(sequence, stored_ns, frame.subject, frame.data)

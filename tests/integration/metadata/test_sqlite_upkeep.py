@@ -339,16 +339,21 @@ async def test_restore_that_is_killed_leaves_the_store_of_before(tmp_path: Path)
     assert not list(path.parent.glob("*.restored*"))
 
 
+def copied(path: Path, directory: Path) -> Path:
+    """Copy a store with its log as it is now, as a kill would leave it, into the new `directory`."""
+    directory.mkdir()
+    for part in path.parent.glob(f"{path.name}*"):
+        shutil.copy(part, directory)
+    return directory
+
+
 async def test_store_before_a_restore_is_kept_whole(tmp_path: Path) -> None:
     """What a restore replaced can itself be restored, also when it was never brought to rest."""
     path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
     intent = await filled(path)
     sqlite_backup.backup(path, target)
     await intent.put_image(asks(), image("localhost/since:1"))
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    for part in tmp_path.glob("metadata.db*"):
-        shutil.copy(part, killed)
+    killed = copied(path, tmp_path / "killed")
     await intent.close()
     assert (killed / "metadata.db-wal").stat().st_size > 0, "as after a kill"
     before = sqlite_backup.restore(target, killed / "metadata.db")

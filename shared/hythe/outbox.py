@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hythe.errors import HytheError
@@ -45,7 +45,9 @@ class Outbox:
     the server's own window for duplicates is not enough (ARCHITECTURE §7 †).
     """
 
-    def __init__(self, source: EventSource, stream: EventStream) -> None:
+    def __init__(self, source: EventSource, stream: EventStream, *, in_order: bool = False) -> None:
+        """Send events of different objects at once, or with `in_order` one after the other, in the order of the source."""
+        self._in_order = in_order
         self._source = source
         self._stream = stream
         self._more = asyncio.Event()
@@ -86,7 +88,10 @@ class Outbox:
         last = events[-1].sequence
         doubtful = {event.sequence for event in events if event.sequence <= self._doubt_until}
         self._doubt_until = max(self._doubt_until, last)  # until all of them are known to be there
-        sending = [self._send(same_object, doubtful) for same_object in by_object(events)]
+        if self._in_order:
+            sending = [self._send_one_by_one(events, doubtful)]
+        else:
+            sending = [self._send(same_object, doubtful) for same_object in by_object(events)]
         # Not a TaskGroup: Python 3.11's loses a cancellation that comes while one of its tasks fails.
         for outcome in await asyncio.gather(*sending, return_exceptions=True):
             if outcome is not None:
@@ -94,6 +99,10 @@ class Outbox:
         self._sent_until = last
         self._source.sent([event.sequence for event in events])
         return True
+
+    async def _send_one_by_one(self, events: Sequence[OutgoingEvent], doubtful: set[int]) -> None:
+        for event in events:
+            await self._send([event], doubtful)
 
     async def _send(self, events: list[OutgoingEvent], doubtful: set[int]) -> None:
         in_stream = 0

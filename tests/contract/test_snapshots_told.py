@@ -44,13 +44,13 @@ def replay(events: Sequence[OutgoingEvent]) -> dict[str, str]:
 async def test_events_have_containerd_s_topics_and_fields(body: Body) -> None:
     """Making, committing and removing a snapshot are told with what containerd tells of them, and who asked."""
     tracing.namespace.set("team")
-    asking.request_id.set("r" * 32)
-    await commit(body.snapshots, "base", "", write(a="1"))
-    await body.snapshots.prepare("key", "base")
-    await body.snapshots.commit("top", "key")
-    await body.snapshots.view("shown", "top")
-    await body.snapshots.remove("shown")
-    await body.snapshots.remove("top")
+    with asking.request("alice", "r" * 32):
+        await commit(body.snapshots, "base", "", write(a="1"))
+        await body.snapshots.prepare("key", "base")
+        await body.snapshots.commit("top", "key")
+        await body.snapshots.view("shown", "top")
+        await body.snapshots.remove("shown")
+        await body.snapshots.remove("top")
     events = told(body)
     own = {"snapshotter": body.snapshots.name}
     assert [(event.topic, event.past, event.object_id, event.number, event.attributes) for event in events] == [
@@ -60,7 +60,8 @@ async def test_events_have_containerd_s_topics_and_fields(body: Body) -> None:
         ("/snapshot/remove", "removed", "shown", 1, {"key": "shown", **own}),
         ("/snapshot/remove", "removed", "top", 1, {"key": "top", **own}),
     ]
-    assert {(event.namespace, event.noun, event.request_id) for event in events} == {("team", "snapshot", "r" * 32)}
+    asked = {(event.namespace, event.noun, event.caller, event.request_id) for event in events}
+    assert asked == {("team", "snapshot", "alice", "r" * 32)}
 
 
 async def test_what_did_not_happen_is_not_told(body: Body) -> None:

@@ -49,6 +49,10 @@ class SnapshotDesk:
             await service.say(message.reply, "done", {"mounts": self.mounts(name)})
         elif verb == "view":
             await service.refuse(message.reply, code="AlreadyExists", message=f"add snapshot {name}: it exists")
+        elif verb in ("prepare", "commit"):
+            kind = "active" if verb == "prepare" else "committed"
+            self._add(name, kind, body.get("parent", ""), body["labels"])
+            await service.say(message.reply, "done", {"mounts": self.mounts(name)} if verb == "prepare" else {})
         elif name not in self.known:
             await service.refuse(message.reply, code="NotFound", message=f"find snapshot {name}: there is none")
         elif verb == "mounts":

@@ -125,12 +125,8 @@ def _around(uses: Uses) -> Around:
 
     @contextmanager
     def around(context: Context) -> Iterator[None]:
-        token = asking.request_id.set(context.request_id)
-        try:
-            with uses.request():
-                yield
-        finally:
-            asking.request_id.reset(token)
+        with asking.request(context.caller, context.request_id), uses.request():
+            yield
 
     return around
 
@@ -138,7 +134,7 @@ def _around(uses: Uses) -> Around:
 def _outbox(process: Process, database: Database) -> Outbox:
     """Return what sends the events of snapshots, woken by each change of the database and each return of the bus."""
     events, loop = SnapshotEvents(database), asyncio.get_running_loop()
-    outbox = Outbox(events, BusEventStream(process.bus, events.id, process.settings.host))
+    outbox = Outbox(events, BusEventStream(process.bus, events.id, process.settings.host), in_order=True)
     database.on_change(lambda: loop.call_soon_threadsafe(outbox.wake))
     process.bus.on_reconnect(outbox.wake)
     return outbox

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from hythe.errors import Conflict
@@ -54,15 +55,27 @@ def body_hash(namespace: str, body: DataclassInstance) -> str:
     A field marked `hythe.ports.metadata.LATER` counts unless it is at its default: so a request that a service of before
     carried out is known when it is repeated.
     """
-    values = asdict(body)
-    silent = {one.name for one in fields(body) if one.metadata.get("later") and values[one.name] == _default(one)}
-    content = {name: value for name, value in values.items() if name not in silent}
-    text = json.dumps([namespace, content], sort_keys=True, separators=(",", ":"))
+    values = {name: getattr(body, name) for name in _names(type(body))}
+    for name, default in _later(type(body)):
+        if values[name] == default:
+            del values[name]
+    text = json.dumps([namespace, values], sort_keys=True, separators=(",", ":"), default=_nested)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _default(one: Field[Any]) -> object:
-    return one.default if one.default_factory is MISSING else one.default_factory()
+@cache
+def _names(kind: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+@cache
+def _later(kind: type[DataclassInstance]) -> tuple[tuple[str, object], ...]:
+    later = (field for field in fields(kind) if field.metadata.get("later"))
+    return tuple((one.name, one.default if one.default_factory is MISSING else one.default_factory()) for one in later)
+
+
+def _nested(value: Any) -> object:
+    return dict(value) if isinstance(value, Mapping) else asdict(value)
 
 
 def repeated(answered: Answered | None, kind: str, hashed: str) -> str | None:

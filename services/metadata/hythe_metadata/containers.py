@@ -69,13 +69,11 @@ def begin(origin: Origin, wish: ContainerWish, leases: LeaseClock) -> Work[Conta
     if not wish.reference or not wish.host:
         raise InvalidArgument(f"begin container {wish.name}: image and host must be named")
     wish_hash = body_hash(origin.namespace, wish)
-    without_labels = body_hash(origin.namespace, replace(wish, labels={}))  # what the first version of the store kept
 
     def work(transaction: Transaction) -> ContainerRecord:
         existing = _same_id(transaction, wish, leases)
         if existing is not None:
-            same_labels = existing.record.labels == wish.labels
-            if existing.wish_hash != wish_hash and not (same_labels and existing.wish_hash == without_labels):
+            if existing.wish_hash != wish_hash and not _same_before(existing, origin.namespace, wish):
                 raise Conflict(
                     f"begin container {wish.name}: id {wish.id} was used with another request",
                     next_step="use a new id for another container",
@@ -278,6 +276,12 @@ def _same_id(transaction: Transaction, wish: ContainerWish, leases: LeaseClock) 
             next_step="use a new id: ids are never used twice",
         )
     return existing
+
+
+def _same_before(existing: StoredContainer, namespace: str, wish: ContainerWish) -> bool:
+    """Tell whether the first version of the store, which knew no labels, began the container by this wish."""
+    same_labels = existing.record.labels == wish.labels
+    return same_labels and existing.wish_hash == body_hash(namespace, replace(wish, labels={}))
 
 
 def _check_name(transaction: Transaction, namespace: str, name: str) -> None:

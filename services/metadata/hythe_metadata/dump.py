@@ -62,7 +62,7 @@ def unfinished(to: str) -> str:
 def moved(message: str, said: str) -> FailedPrecondition:
     """Return the error for a store that says it was moved; `message` is the step and the store."""
     to = said.removesuffix(_UNFINISHED)
-    undo = "`python -m hythe_metadata.maintenance unmove URL` makes this one usable again, as it was left"
+    undo = "`hythe metadata unmove` makes this one usable again, as it was left"
     if to != said:
         return FailedPrecondition(
             f"{message}: a copy of it to {to} was begun and is not finished",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from hythe.errors import Conflict, InvalidArgument, NotFound
@@ -61,13 +62,12 @@ OUTSIDE = frozenset({"namespace", "name", "id", "digest", "revision"})
 
 def body_of(record: DataclassInstance, *outside: str) -> str:
     """Return the body under which `record` is kept; `outside` names more fields that don't belong into it."""
-    values = {key: value for key, value in asdict(record).items() if key not in OUTSIDE and key not in outside}
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return _json({key: value for key, value in _values(record).items() if key not in OUTSIDE and key not in outside})
 
 
 def record_of(model: type[RecordT], body: str, **outside: Any) -> RecordT:
     """Return the record that `body_of` made a body of; what `model` doesn't know, as from a newer version, is left out."""
-    known = {field.name for field in fields(model)}
+    known = _names(model)
     values = {key: value for key, value in json.loads(body).items() if key in known}
     return model(**{**values, **outside})
 
@@ -75,13 +75,33 @@ def record_of(model: type[RecordT], body: str, **outside: Any) -> RecordT:
 def kept(model: type[RecordT], stored: Stored) -> RecordT:
     """Return the record that is stored, of which its key and revision say a part."""
     outside = {"namespace": stored.key.namespace, "name": stored.key.name, "revision": stored.revision}
-    known = {field.name for field in fields(model)}
+    known = _names(model)
     return record_of(model, stored.body, **{key: value for key, value in outside.items() if key in known})
 
 
 def answer_of(record: DataclassInstance) -> str:
     """Return `record` as text to be kept as the answer to a request (`hythe_metadata.repeats.once`)."""
-    return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
+    return _json(_values(record))
+
+
+@cache
+def _names(model: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(model))
+
+
+def _values(record: DataclassInstance) -> dict[str, Any]:
+    """Return the fields of a record, not copied; what is in them is made JSON by `_nested`."""
+    return {name: getattr(record, name) for name in _names(type(record))}
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=_nested)
+
+
+def _nested(value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return _values(value)  # type: ignore[arg-type]  # what isn't a record has no fields, and says so
 
 
 def nothing(_: object) -> str:

@@ -64,7 +64,7 @@ class LeaseHandlers:
 
     async def renew(self, context: Context, request: wire.LeaseRenew) -> Empty:
         """``lease.renew``."""
-        self._message(await self._store.change(leases.renew(origin_of(context), request.id, self._clock)))
+        left_s(await self._store.change(leases.renew(origin_of(context), request.id, self._clock)), self._clock)
         return Empty()
 
     async def label(self, context: Context, request: wire.LeaseLabel) -> wire.LeaseRecord:
@@ -84,7 +84,7 @@ class LeaseHandlers:
         references = [contents.Reference(content.digest, content.labels) for content in request.content]
         work = contents.refer(origin_of(context), request.lease, request.duration_s, references)
         reached = await self._store.change(work)
-        self._message(reached.lease)
+        left_s(reached.lease, self._clock)  # it begins to watch this life of the lease
         return StoreMark(
             store_id=self._store.store_id,
             era=self._store.era,

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from hythe.outbox import Outbox
+from hythe.ports.events import OutgoingEvent
 from hythe.ports.metadata import Origin
 from hythe_metadata.adapters.redis_store import RedisStore
 from hythe_metadata.changes import Happening
@@ -173,3 +175,63 @@ async def test_events_of_a_dead_process_go_to_another(redis_server: RedisServer)
 
     assert await eventually_async(taken_over) == 1
     await store.close()
+
+
+class Stream:
+    """An event stream in memory; keeps the promises of `hythe.outbox.EventStream`."""
+
+    def __init__(self) -> None:
+        self.events: list[OutgoingEvent] = []
+
+    async def append(self, event: OutgoingEvent) -> None:
+        """Append an event."""
+        self.events.append(event)
+
+    async def last_number(self, event: OutgoingEvent) -> int:
+        """Return the number of the last event of the same object."""
+        return max((e.number for e in self.events if e.object_id == event.object_id), default=0)
+
+
+class Asked:
+    """The events of a store, and how often they were asked for."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self.times = 0
+        self._store = store
+
+    async def outgoing(self, after: int, limit: int) -> Sequence[OutgoingEvent]:
+        """See `hythe.ports.events.EventSource.outgoing`."""
+        found = await self._store.outgoing(after, limit)
+        self.times += 1
+        return found
+
+    def sent(self, sequences: Sequence[int]) -> None:
+        """See `hythe.ports.events.EventSource.sent`."""
+        self._store.sent(sequences)
+
+
+async def test_successor_sends_nothing_twice(pair: tuple[RedisStore, RedisStore]) -> None:
+    """A process that takes the turn over sends what is left, and not again what its predecessor had sent without saying so."""
+    left, right = pair
+    stream, source = Stream(), Asked(right)
+    await left.change(tell("n"))
+    assert len(await left.outgoing(0, 10)) == 1
+    outbox = Outbox(source, stream)
+    right.on_change(outbox.wake)
+    right.on_turn(outbox.doubt)
+    sending = asyncio.create_task(outbox.run())
+    await until(lambda: source.times >= 1, what="right sees that there is nothing for it to send")
+    await left.change(tell("n"))
+    for event in await left.outgoing(0, 10):
+        await stream.append(event)
+    await left.close()
+    await right.change(tell("n"))
+    await until(lambda: len(stream.events) >= 3, what="right has taken over")
+    await eventually_async(lambda: _nothing_waits(right), what="all is sent")
+    assert [event.number for event in stream.events] == [1, 2, 3]
+    sending.cancel()
+    await asyncio.wait([sending])
+
+
+async def _nothing_waits(store: RedisStore) -> bool:
+    return not await store.outgoing(0, 10)

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(history_process.__file__)
 FIRST_SEED = int(os.environ.get("HYTHE_TEST_SEED", "1"))
 SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("HYTHE_TEST_HISTORIES", "1")))
-BODIES = ("redis",)
+BODIES = ("redis", "sqlite")
 
 MakeUrl = Callable[[], str]
 

@@ -21,6 +21,7 @@ class Teller:
 
     snapshotter: str
     namespace: str = field(default_factory=asking.namespace.get)
+    caller: str = field(default_factory=asking.caller.get)
     request_id: str = field(default_factory=asking.request_id.get)
     trace_id: str = field(default_factory=tracing.trace_id)
 
@@ -50,6 +51,7 @@ class Teller:
             topic=f"/snapshot/{verb}",
             time=rfc3339_of(now),
             attributes={**attributes, "snapshotter": self.snapshotter},
+            caller=self.caller,
             request_id=self.request_id,
             trace_id=self.trace_id,
         )

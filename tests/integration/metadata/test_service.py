@@ -317,13 +317,14 @@ async def test_begin_is_traced_with_its_one_fsync(runtime: Bus, secured: Secured
     make_stream(secured, subjects.SPAN_STREAM, subjects.ALL_SPANS)
     await runtime.call(subject("container", "begin"), begin("web"), ContainerRecord)
 
-    def spans() -> list[dict[str, object]]:
+    def spans_of_begin() -> dict[str, dict[str, object]]:
         messages = [json.loads(data) for _, data in stored(secured, subjects.SPAN_STREAM)]
-        return [span for message in messages for span in message["spans"]]
+        spans = [span for message in messages for span in message["spans"]]
+        traces = {span["trace_id"] for span in spans if span["name"] == "metadata.container.begin"}
+        by_name = {str(span["name"]): span for span in spans if span["trace_id"] in traces}
+        return by_name if "metadata.commit" in by_name else {}
 
-    found = eventually(spans, what="spans arrive")
-    by_name = {str(span["name"]): span for span in found}
-    assert {"metadata.container.begin", "metadata.commit"} <= set(by_name)
+    by_name = eventually(spans_of_begin, what="the spans of the begin arrive")
     attributes = by_name["metadata.commit"]["attributes"]
     assert isinstance(attributes, dict)
     assert attributes["hythe.fsyncs"] == 1

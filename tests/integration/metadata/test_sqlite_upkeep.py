@@ -377,3 +377,26 @@ async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) 
     assert json.loads(maintenance(path, "check").stdout) == {"findings": []}
     assert json.loads(maintenance(path, "upgrade").stdout) == {"from": VERSION, "to": VERSION}
     assert json.loads(maintenance(path, "restore", str(tmp_path / "b")).stdout)["restored"] == str(path)
+
+
+async def test_store_that_cannot_be_read_is_replaced_by_one_of_a_later_era(tmp_path: Path) -> None:
+    """Whatever era a damaged store had, the one that is restored in its place has a later one."""
+    path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
+    intent = await filled(path)
+    sqlite_backup.backup(path, target)
+    await intent.close()
+    sqlite_backup.restore(target, path)
+    sqlite_backup.restore(target, path)
+    path.write_bytes(b"x" * 8192)
+    sqlite_backup.restore(target, path)
+    intent = Intent(SqliteStore(path))
+    assert intent.era > 3
+    await intent.close()
+
+
+async def test_refused_maintenance_says_that_nothing_was_done(tmp_path: Path) -> None:
+    """What is refused before it begins isn't told as something that may have happened."""
+    path = tmp_path / "metadata.db"
+    await (await filled(path)).close()
+    refused = maintenance(path, "backup", str(path))
+    assert json.loads(refused.stderr)["outcome"] == "not started"

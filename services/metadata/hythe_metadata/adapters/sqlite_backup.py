@@ -108,7 +108,7 @@ def _there(target: Path) -> AlreadyExists:
 
 
 def _era(path: Path) -> int:
-    """Return the era of the store at `path`, 0 if it can't be read: then nothing can be told apart by it."""
+    """Return the era of the store at `path`; where it can't be read one that is higher than any that was counted up."""
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_S)
         try:
@@ -117,8 +117,8 @@ def _era(path: Path) -> int:
         finally:
             connection.close()
     except sqlite3.Error:
-        return 0
-    return int(era) if application == APPLICATION_ID else 0
+        return int(time.time())
+    return int(era) if application == APPLICATION_ID else int(time.time())
 
 
 def _keep(path: Path) -> Path | None:

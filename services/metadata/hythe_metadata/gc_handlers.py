@@ -176,4 +176,5 @@ def _answer_message(answer: Answer) -> wire.GcAnswer:
             for path in answer.paths
         ],
         goes=answer.goes,
+        silent=answer.silent,
     )

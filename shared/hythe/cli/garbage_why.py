@@ -37,6 +37,8 @@ def why(context: Context) -> int:
     args = context.args
     body = {"name": args.name, "kind": args.kind}
     answer = context.bus.call(context.subject("metadata", "gc", "why"), body, timeout_s=ASK_S)
+    for host in answer["silent"]:
+        output.warn(f"bundle on {host} doesn't answer: what keeps it there is missing")
     if context.as_json:
         output.json_line(answer)
         return exits.OK

@@ -318,7 +318,6 @@ class GcStep(Reply):
     namespace: str = ""
     name: str
     via: str = ""
-    host: str = ""
 
 
 class GcAnswer(Reply):
@@ -326,7 +325,8 @@ class GcAnswer(Reply):
 
     Attributes:
         paths: from a root to it, shortest first, one for each root that reaches it, at most 100.
-        goes: when nothing keeps it, when it goes, in words: ``with the next collection, within 10 minutes``; else empty.
+        goes: when nothing keeps it, or leases alone do, when it goes, in words: ``with the next collection, within 10 min``.
+        silent: hosts whose bundle didn't answer: what keeps it there is missing.
     """
 
     kind: str
@@ -336,6 +336,7 @@ class GcAnswer(Reply):
     size_bytes: int = 0
     paths: list[list[GcStep]] = []
     goes: str = ""
+    silent: list[str] = []
 
 
 class GraphGet(Request):

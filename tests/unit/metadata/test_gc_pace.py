@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -78,7 +78,7 @@ class Collections:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def collect(self, wish: Wish) -> Report:
+    async def collect(self, wish: Wish, headers: Mapping[str, str] | None = None) -> Report:
         """Collect nothing."""
         self.began.append(wish)
         self.started.set()

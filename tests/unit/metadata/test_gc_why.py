@@ -151,6 +151,24 @@ async def test_snapshot_whose_key_is_a_digest_can_be_asked_for() -> None:
         await why(world, digest("chain"), "content")
 
 
+async def test_snapshot_of_whichever_snapshotter_is_explained_where_it_is() -> None:
+    """A container whose host chose the snapshotter keeps its snapshot there, and what that lies on."""
+    world = await World().begin()
+    bundle = world.owners.bundles["h1"]
+    bundle.prepare("layer")
+    bundle.prepare("c1", "layer")
+    await world.put(Key("container", NAMESPACE, "c1"), [Edge("snapshot/*", "c1", "snapshot_key")])
+    await world.collect()
+    assert world.snapshots("h1") == {"layer", "c1"}
+    for name, below in (("c1", []), ("layer", [(SNAPSHOT, "layer", "parent")])):
+        answer = await why(world, name)
+        steps = [[(step.node.kind, step.node.name, step.via) for step in path] for path in answer.paths]
+        assert steps == [[("container", "c1", "container"), (SNAPSHOT, "c1", "snapshot_key"), *below]]
+    await world.delete(Key("container", NAMESPACE, "c1"))
+    await world.collect()
+    assert world.snapshots("h1") == set()
+
+
 async def drawn(world: World, *wanted: str, namespace: str = NAMESPACE) -> Picture:
     """Draw the graph."""
     await world.collect(dry_run=True)

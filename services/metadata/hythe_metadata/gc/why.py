@@ -40,6 +40,7 @@ class Answer:
     size_bytes: int = 0
     paths: list[list[Step]] = field(default_factory=list)
     goes: str = ""
+    silent: list[str] = field(default_factory=list)
 
 
 def find_content(namespace: str, name: str) -> Read[list[ContentHint]]:

@@ -122,7 +122,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         blobs.register(service)
         Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address, holder).register(service)
         TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions), holder).register(service)
-        CatalogueHandlers(images).register(service)
+        CatalogueHandlers(images, holder).register(service)
         artifacts = ArtifactFetcher(resolver, bringer, content, publisher, naming, verifier, questions)
         ArtifactHandlers(artifacts, holder).register(service)
         registrar = Registrar(library, content, publisher, images.listing, questions)

@@ -31,12 +31,16 @@ class StoreMark(Reply):
 
 
 class GcBegin(Request):
-    """``gc.begin``: a collection of ``store.generation`` begins; note from now on what is used. Result: `GcBegun`."""
+    """``gc.begin``: a collection of ``store.generation`` begins; note from now on what is used. Result: `GcBegun`.
+
+    `process` is the instance of the metadata service that begins it: two that begin one generation tell of two histories.
+    """
 
     store_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     era: Annotated[int, Field(ge=1)]
     revision: Annotated[int, Field(ge=0)]
     generation: Generation
+    process: Annotated[str, Field(max_length=64)] = ""
 
 
 class GcBegun(Reply):
@@ -64,6 +68,7 @@ class GcTrust(Request):
     era: Annotated[int, Field(ge=1)]
     revision: Annotated[int, Field(ge=0)]
     generation: Annotated[int, Field(ge=0)]
+    process: Annotated[str, Field(max_length=64)] = ""
 
 
 class GcContentList(Request):

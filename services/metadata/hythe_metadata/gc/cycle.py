@@ -127,7 +127,8 @@ class Collector:
 
     def _begun(self, transaction: Transaction) -> StoreMark:
         generation = generations.begin(transaction)
-        return StoreMark(self._store.store_id, self._store.era, transaction.moment.revision, generation)
+        store = self._store
+        return StoreMark(store.store_id, store.era, transaction.moment.revision, generation, self._process)
 
     def _suspended(self) -> str:
         """Return why nothing may be swept now: somebody has set the wall clock, and what ended by it may not have ended."""

@@ -35,6 +35,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 DOMAIN = {
     *("errors", "digest", "reference", "oci", "identifiers", "ports", "deadline", "clock", "tracing", "durable"),
     *(
+        "asking",
         "failpoints",
         "subjects",
         "process",
@@ -46,7 +47,6 @@ DOMAIN = {
         "holding",
         "events",
         "gc_trust",
-        "gc_watch",
     ),
 }
 OUTER = (

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from hythe.asking import Asker, working_for
 from hythe.digest import Digest, digest_of
 from hythe.errors import NotFound, OutOfRange
 from hythe.ports.events import OutgoingEvent
-from hythe_distribution import origin
 from hythe_distribution.adapters.records_memory import MemoryRecords
 from hythe_distribution.adapters.records_s3 import S3Records
 from hythe_distribution.adapters.records_sqlite import SqliteRecords
@@ -212,11 +212,8 @@ def test_each_change_of_what_is_seen_leaves_one_event(records: Records) -> None:
 
 def test_event_says_who_asked(records: Records) -> None:
     """The request in which something was done stands in its event."""
-    token = origin.current.set(origin.Origin("runtime", "request-1"))
-    try:
+    with working_for(Asker("runtime", "request-1")):
         publish(records, ONE)
-    finally:
-        origin.current.reset(token)
     (event,) = events(records)
     assert (event.caller, event.request_id) == ("runtime", "request-1")
 

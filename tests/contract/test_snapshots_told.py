@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from hythe import outbox_table, tracing
+from hythe.asking import Asker, working_for
 from hythe.errors import HytheError
 from hythe.ports.events import OutgoingEvent
-from hythe_bundle import asking
 from hythe_bundle.adapters.event_source import SnapshotEvents
 from hythe_bundle.adapters.snapshot_events import MAX_ID_BYTES
 from tests.contract.test_snapshots_crashes import DEATHS, STEPS, recorded, start
@@ -44,7 +44,7 @@ def replay(events: Sequence[OutgoingEvent]) -> dict[str, str]:
 async def test_events_have_containerd_s_topics_and_fields(body: Body) -> None:
     """Making, committing and removing a snapshot are told with what containerd tells of them, and who asked."""
     tracing.namespace.set("team")
-    with asking.request("alice", "r" * 32):
+    with working_for(Asker("alice", "r" * 32)):
         await commit(body.snapshots, "base", "", write(a="1"))
         await body.snapshots.prepare("key", "base")
         await body.snapshots.commit("top", "key")

@@ -1,8 +1,6 @@
-"""What an owner notes during a collection: nothing that was used since its begin goes."""
+"""What owners in memory note during a collection is what real ones do: nothing that was used since its begin goes."""
 
 from __future__ import annotations
-
-import threading
 
 from tests.fakes.gc_watch import Watch
 
@@ -35,39 +33,3 @@ def test_sweep_of_another_collection_or_life_removes_nothing() -> None:
     watch.begin(4)
     assert not watch.may_go(3, "life", "x")
     assert watch.is_current(4, "life")
-
-
-def test_too_many_names_keep_everything() -> None:
-    """However much is used during a collection, the owner's memory stays bounded and nothing used is removed."""
-    watch = Watch("life", most_names=3)
-    watch.begin(1)
-    for number in range(5):
-        watch.touch([str(number)])
-    assert not any(watch.may_go(1, "life", name) for name in ("0", "4", "never"))
-    watch.begin(2)
-    assert watch.may_go(2, "life", "never")
-
-
-def test_who_looks_for_what_is_being_removed_waits_until_it_is_gone() -> None:
-    """Nobody is told that something is there while it is on its way out."""
-    watch = Watch("life")
-    watch.begin(1)
-    there, answers = {"x"}, []
-    asking = threading.Event()
-
-    def look() -> None:
-        asking.set()
-        watch.touch(["x"])
-        answers.append("x" in there)
-
-    reader = threading.Thread(target=look)
-    with watch.taking(1, "life", ["x", "y"]) as free:
-        assert free == {"x", "y"}
-        reader.start()
-        assert asking.wait(10)
-        there.discard("x")
-        assert answers == []
-    reader.join(10)
-    assert answers == [False]
-    with watch.taking(1, "life", ["x", "y"]) as free:
-        assert free == {"y"}

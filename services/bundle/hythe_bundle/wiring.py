@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from hythe.bus.endpoint import Context
 from hythe.bus.event_stream import BusEventStream
 from hythe.bus.leases import BusLeases
-from hythe.bus.scoped_service import Around, ScopedService
+from hythe.bus.scoped_service import ScopedService
 from hythe.holding import Holder
 from hythe.oci import Platform, default_platform
 from hythe.outbox import Outbox
 from hythe.ports.snapshots import Snapshotter
 from hythe.process_runner import Process
-from hythe_bundle import asking
 from hythe_bundle.adapters import host
 from hythe_bundle.adapters.bundle_directories import BundleDirectories
 from hythe_bundle.adapters.bundle_ledger import BundleLedger
@@ -58,7 +56,6 @@ from hythe_bundle.snapshot_handlers import SnapshotHandlers
 from hythe_bundle.storing import Store
 from hythe_bundle.unpacker import Unpacker
 from hythe_bundle.user_snapshots import UserSnapshots
-from hythe_bundle.uses import Uses
 from hythe_bundle.volume_handlers import VolumeHandlers
 from hythe_bundle.volume_keeping import Volumes
 
@@ -90,7 +87,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     descriptions = Descriptions(facts, LocalHost(platform), volumes, LocalForeignDisk())
     bundles = Bundles(snapshots, unpacker, descriptions, files, room, platform, volumes)
     await bundles.recover()
-    service = ScopedService(process, "bundle", _around(snapshots.uses))
+    service = ScopedService(process, "bundle", snapshots.uses.request)
     Handlers(bundles, unpacker, platform).register(service)
     VolumeHandlers(volumes, process.settings.host).register(service)
     store, holder = BusStore(process.bus, process.settings.host), Holder(BusLeases(process.bus))
@@ -118,17 +115,6 @@ async def build(process: Process) -> AsyncIterator[None]:
         await volumes.close()
         await snapshots.close()
         await asyncio.to_thread(database.close)
-
-
-def _around(uses: Uses) -> Around:
-    """Return what a request is answered in: what it looks at stays until it ends, and events say who asked."""
-
-    @contextmanager
-    def around(context: Context) -> Iterator[None]:
-        with asking.request(context.caller, context.request_id), uses.request():
-            yield
-
-    return around
 
 
 def _outbox(process: Process, database: Database) -> Outbox:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 
-from hythe import tracing
+from hythe import asking, tracing
+from hythe.asking import Asker
 from hythe.bus.endpoint import Context
 from hythe.bus.service import Service
 from hythe.holding import Held, Holder
@@ -40,6 +41,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class _ImportOrder:
     namespace: str
+    asker: Asker
     lease: str
     options: ImportOptions
 
@@ -93,7 +95,7 @@ class ArchiveHandlers:
             all_platforms=request.all_platforms and not request.platform,
             zstd=self._zstd,
         )
-        order = self._imports.put(_ImportOrder(context.namespace, context.request_id, options))
+        order = self._imports.put(_ImportOrder(context.namespace, context.asker, context.request_id, options))
         return wire.TransferAddress(url=self._server.address("POST", "imports", order), lifetime_s=LIFETIME_S)
 
     async def image_export(self, context: Context, request: wire.ImageExport) -> wire.TransferAddress:
@@ -125,6 +127,7 @@ class ArchiveHandlers:
         tracing.namespace.set(order.namespace)
         stream = cast(BinaryIO, io.BufferedReader(request.body, READ_BYTES))
         with (
+            asking.working_for(order.asker),
             self._held(order, []) as held,
             self._library.hold([None]),  # a blob that is here already stays, whoever else deletes it meanwhile
         ):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hythe import tracing
+from hythe import asking, tracing
 from hythe.clock import now_rfc3339
 from hythe.digest import Digest
-from hythe_distribution import origin
 
 NOUN = "content"
 
@@ -39,15 +38,15 @@ def deleted(namespace: str, digest: Digest) -> Happening:
 
 
 def _now(namespace: str, digest: Digest, past: str, topic: str, attributes: Mapping[str, str]) -> Happening:
-    asked = origin.current.get()
+    asker = asking.current.get()
     return Happening(
         namespace,
         digest,
         past,
         topic,
         now_rfc3339(),
-        asked.caller,
-        asked.request_id,
+        asker.caller,
+        asker.request_id,
         tracing.trace_id(),
         attributes,
     )

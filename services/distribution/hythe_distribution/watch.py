@@ -1,7 +1,7 @@
 """Which blobs are in use, and which were used since a collection began: none of them is collected.
 
-On top of `hythe.gc_watch`: what a request has looked at stays until the request ends, and what somebody was given an
-address of stays as long as the address is good.
+On top of `hythe_distribution.since_begin`: what a request has looked at stays until the request ends, and what somebody was
+given an address of stays as long as the address is good.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from hythe import gc_watch
 from hythe.clock import boottime_ms
 from hythe.digest import Digest
-from hythe.identifiers import new_id
+from hythe_distribution.since_begin import SinceBegin
 
 IN_USE = "in use"
 USED_SINCE = "used since"
@@ -45,8 +44,7 @@ class Watch:
 
     def __init__(self, clock_ms: Callable[[], int] = boottime_ms) -> None:
         self._clock_ms = clock_ms
-        self._instance = new_id()
-        self._since_begin = gc_watch.Watch(self._instance)
+        self._since_begin = SinceBegin()
         self._generation = 0
         self._lock = threading.Lock()
         self._in_use: Counter[Digest] = Counter()
@@ -91,18 +89,17 @@ class Watch:
     def begin(self, generation: int) -> None:
         """A collection begins: what was used before it, and isn't any more, counts no longer."""
         self._generation = generation
-        self._since_begin.begin(generation)
+        self._since_begin.begin()
 
     @contextmanager
     def taking(self, digests: Collection[Digest]) -> Iterator[Mapping[Digest, str]]:
         """Give a block why some of `digests` must stay; the others it may take out, and who wants them waits meanwhile."""
-        names = [str(digest) for digest in digests]
-        with self._since_begin.taking(self._generation, self._instance, names) as free:
+        with self._since_begin.taking([str(digest) for digest in digests]) as free:
             yield {digest: reason for digest in digests if (reason := self._reason(digest, str(digest) in free))}
 
     def reason(self, digest: Digest) -> str:
         """Return why a blob must stay: ``in use`` or ``used since``; empty if it need not."""
-        return self._reason(digest, self._since_begin.may_go(self._generation, self._instance, str(digest)))
+        return self._reason(digest, self._since_begin.may_go(str(digest)))
 
     def unseen(self, digests: Iterable[Digest]) -> Mapping[Digest, Unseen]:
         """Note that no namespace sees these blobs, and return since when that is so and nobody has used them."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hythe.bus.event_stream import BusEventStream
 from hythe.bus.leases import BusLeases
+from hythe.bus.scoped_service import ScopedService
 from hythe.holding import Holder
 from hythe.outbox import Outbox
 from hythe.process_runner import Process
@@ -16,7 +17,6 @@ from hythe_distribution.adapters.content_url import open_content
 from hythe_distribution.adapters.docker_config import DockerConfig
 from hythe_distribution.adapters.http.blobs import BlobRoutes
 from hythe_distribution.adapters.http.server import HttpServer
-from hythe_distribution.adapters.kept_service import KeptService
 from hythe_distribution.adapters.metadata_names import MetadataNames
 from hythe_distribution.adapters.registry.client import HttpRegistry
 from hythe_distribution.adapters.verifier_programs import VerifierPrograms
@@ -119,7 +119,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         server = HttpServer(settings.content_listen, Tickets(), settings.host, watch)
         BlobRoutes(content, fetcher, sessions).register(server)
         checker = Checker(content, records, Refetcher(fetcher, resolver, asyncio.get_running_loop()))
-        service = KeptService(process, "distribution", watch)
+        service = ScopedService(process, "distribution", watch.request)
         blobs = ContentHandlers(library, content, fetcher, sessions, checker, server, questions, checks, holder)
         blobs.register(service)
         Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address, holder).register(service)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from hythe.bus.asking import NOBODY, Asker
+from hythe.asking import NOBODY, Asker
 
 Scope = Literal["any", "host"]
 Abandoned = Literal["cancel", "continue"]

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from hythe import deadline, tracing
-from hythe.bus import asking
+from hythe import asking, deadline, tracing
 from hythe.bus.connection import Bus
 from hythe.bus.endpoint import Context, Endpoint
 from hythe.bus.message import Message

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hythe import subjects, tracing
-from hythe.bus import asking
+from hythe.bus import asker_headers
 from hythe.bus.message import Message
 from hythe.errors import DataLoss, InvalidArgument
 from hythe.subjects import HostSubject
@@ -29,7 +29,7 @@ def headers_of(request_id: str, timeout_s: float, begin_before: str | None) -> d
         BEGIN_BEFORE_HEADER: begin_before or str(int((time.time() + timeout_s) * 1000)),
     }
     tracing.inject(headers)
-    asking.inject(headers)
+    asker_headers.inject(headers)
     return headers
 
 

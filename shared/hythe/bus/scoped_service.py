@@ -14,13 +14,11 @@ from hythe.process_runner import Process
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
-Around = Callable[[Context], AbstractContextManager[None]]
-
 
 class ScopedService(Service):
-    """A `hythe.bus.service.Service` that runs each handler in the block that `around` gives for its request."""
+    """A `hythe.bus.service.Service` that runs each handler in a block of `around`."""
 
-    def __init__(self, process: Process, name: str, around: Around) -> None:
+    def __init__(self, process: Process, name: str, around: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(process, name)
         self._around = around
 
@@ -36,7 +34,7 @@ class ScopedService(Service):
         """See `hythe.bus.service.Service.unary`."""
 
         async def scoped(context: Context, request: RequestT) -> BaseModel:
-            with self._around(context):
+            with self._around():
                 return await handler(context, request)
 
         super().unary(noun, verb, request_type, scoped, scope=scope)
@@ -54,7 +52,7 @@ class ScopedService(Service):
         """See `hythe.bus.service.Service.operation`."""
 
         async def scoped(context: Context, request: RequestT, progress: Progress) -> BaseModel:
-            with self._around(context):
+            with self._around():
                 return await handler(context, request, progress)
 
         super().operation(noun, verb, request_type, scoped, scope=scope, abandoned=abandoned)

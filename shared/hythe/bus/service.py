@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from hythe import deadline, subjects, tracing
-from hythe.bus import asking
+from hythe import asking, deadline, subjects, tracing
 from hythe.bus.arrival import check_begin_before, parse, request_id_of, timeout_s_of
+from hythe.bus.asker_headers import asker_of
 from hythe.bus.discovery import Discovery
 from hythe.bus.endpoint import Abandoned, Context, Endpoint, Progress, Scope
 from hythe.bus.message import Message, Subscription
@@ -147,7 +147,7 @@ class Service:
                 raise Unimplemented(f"{self.name} has no {parts.noun}.{parts.verb} on this kind of subject")
             request_id = request_id_of(message.headers, endpoint.kind)
             caller = "" if isinstance(parts, HostSubject) else parts.caller
-            asker = asking.asker_of(message.headers, caller, request_id)
+            asker = asker_of(message.headers, caller, request_id)
             context = Context(parts.namespace, caller, request_id, message.subject, asker)
             check_begin_before(message.headers, endpoint.kind)
             request = parse(endpoint, message.data)

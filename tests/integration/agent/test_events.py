@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hythe import events
-from hythe.bus import asking
-from hythe.bus.asking import Asker
+from hythe import asking, events
+from hythe.asking import Asker
 from hythe.errors import HytheError
 from hythe.wire.agent import ContainerKill, ContainerStatus, ContainerStop
 from hythe.wire.base import Empty

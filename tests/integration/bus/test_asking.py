@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hythe import subjects
-from hythe.bus.asking import CALLER_HEADER, REQUEST_HEADER, Asker, asker_of
+from hythe.asking import Asker
+from hythe.bus.asker_headers import CALLER_HEADER, REQUEST_HEADER, asker_of
 from hythe.bus.connection import Bus
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from hythe import clock, deadline, subjects
-from hythe.bus.asking import Asker
+from hythe.asking import Asker
 from hythe.bus.connection import Bus, Message
 from hythe.bus.endpoint import Context
 from hythe.bus.service import MAX_REQUESTS, Service

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from hythe import subjects
+from hythe.asking import Asker, working_for
 from hythe.client.content import BusContent
 from hythe.client.sync_bus import SyncBus
 from hythe.digest import digest_of
 from hythe.errors import HytheError
 from hythe.wire.distribution import ImagePull, ImagePulled, PullProgress
 from hythe.wire.events import Event
+from hythe.wire.images import ImageImport, TransferAddress
 from scripts.lab.images import ImageBuilder, Layer
 from scripts.lab.registry import Registry
+from tests.fakes.archives import oci_layout, tar_of
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
 from tests.fixtures.waiting import eventually
@@ -64,6 +69,12 @@ def content(secured: SecuredBus, distribution: ServiceProcess) -> Iterator[Open]
 def told(secured: SecuredBus, count: int) -> list[tuple[str, Event]]:
     """Return the events once there are so many."""
     return eventually(lambda: found if len(found := events(secured)) >= count else [], what=f"{count} events arrive")
+
+
+def post(url: str, data: bytes) -> None:
+    """Send `data` to a URL, and wait for the answer."""
+    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=20) as answer:
+        answer.read()
 
 
 def numbers(found: list[tuple[str, Event]]) -> dict[str, list[int]]:
@@ -123,6 +134,28 @@ async def test_pull_tells_of_all_its_blobs_and_who_asked(
         assert {event.caller for event in found} == {"runtime"}
         assert len({(event.request_id, event.trace_id) for event in found}) == 1
         assert all(event.request_id and event.trace_id for event in found)
+    finally:
+        await bus.close()
+        metadata.end()
+
+
+async def test_events_of_a_loaded_archive_say_who_asked_first(
+    secured: SecuredBus, distribution: ServiceProcess, tmp_path: Path
+) -> None:
+    """Content that comes over HTTP is told as that of the user for whom a service ordered it, with the user's request."""
+    image = ImageBuilder().layer(Layer().file("a", b"1")).build()
+    archive = tar_of(oci_layout((image, {"io.containerd.image.name": "registry.example/loaded:1"})))
+    metadata = ServiceProcess("metadata", tmp_path, secured)
+    metadata.start()
+    bus = await connect(distribution, secured, "runtime")
+    try:
+        subject = subjects.rpc("default", bus.key_name, "distribution", "image", "import")
+        with working_for(Asker("alice", "request-1")):
+            taken = await bus.call(subject, ImageImport(), TransferAddress)
+        await asyncio.to_thread(post, taken.url, archive)
+        found = [event for _, event in told(secured, 3) if event.topic == "/content/create"]
+        assert {event.object_id for event in found} == {blob.digest for blob in (image.manifest, *image.blobs)}
+        assert {(event.caller, event.request_id) for event in found} == {("alice", "request-1")}
     finally:
         await bus.close()
         metadata.end()

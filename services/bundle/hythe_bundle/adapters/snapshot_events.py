@@ -7,9 +7,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hythe import outbox_table, tracing
+from hythe import asking, outbox_table, tracing
 from hythe.clock import now_ns, rfc3339_of
-from hythe_bundle import asking
 
 NOUN = "snapshot"
 MAX_ID_BYTES = 256
@@ -20,9 +19,8 @@ class Teller:
     """Tells of changes that one request makes to the snapshots of `snapshotter`; taken in the request, used in any thread."""
 
     snapshotter: str
-    namespace: str = field(default_factory=asking.namespace.get)
-    caller: str = field(default_factory=asking.caller.get)
-    request_id: str = field(default_factory=asking.request_id.get)
+    namespace: str = field(default_factory=tracing.namespace.get)
+    asker: asking.Asker = field(default_factory=asking.current.get)
     trace_id: str = field(default_factory=tracing.trace_id)
 
     def prepared(self, connection: sqlite3.Connection, key: str, parent: str) -> None:
@@ -51,8 +49,8 @@ class Teller:
             topic=f"/snapshot/{verb}",
             time=rfc3339_of(now),
             attributes={**attributes, "snapshotter": self.snapshotter},
-            caller=self.caller,
-            request_id=self.request_id,
+            caller=self.asker.caller,
+            request_id=self.asker.request_id,
             trace_id=self.trace_id,
         )
 

@@ -1,12 +1,11 @@
-"""Who asked first: goes along with each request from service to service, so that an event names the user who asked."""
+"""Who asked first, as the headers of requests from service to service carry it."""
 
 from __future__ import annotations
 
-import contextvars
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hythe.asking import Asker, current
 from hythe.bus.permissions import SERVICES
 from hythe.errors import InvalidArgument
 from hythe.identifiers import decode_token, encode_token
@@ -14,19 +13,6 @@ from hythe.identifiers import decode_token, encode_token
 CALLER_HEADER = "hythe-asked-by"
 REQUEST_HEADER = "hythe-asked-request"
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """The key that asked first, empty where nobody did or nobody knows, and its request."""
-
-    caller: str = ""
-    request_id: str = ""
-
-
-NOBODY = Asker()
-current: contextvars.ContextVar[Asker] = contextvars.ContextVar("asker", default=NOBODY)
-"""For whom this task works."""
 
 
 def inject(headers: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hythe.errors import DataLoss, FailedPrecondition, HytheError, InvalidArgument
+from hythe.errors import DataLoss, FailedPrecondition, HytheError, InvalidArgument, Unavailable
 from hythe.ports.metadata import Origin
 from hythe_metadata.adapters.moving import move, unmove
 from hythe_metadata.adapters.redis_keys import keys_of
@@ -140,6 +140,18 @@ async def test_store_in_use_is_not_moved(url_of: Callable[[str, str], str], tmp_
     await store.change(lambda transaction: transaction.put(Key("image", "a", "n"), "{}"))
     await store.close()
     assert stores_below(tmp_path) == []
+
+
+async def test_file_that_another_program_has_open_is_not_moved(url_of: Callable[[str, str], str]) -> None:
+    """While anything has the file of a store open it can't be moved, and goes on as if nobody had tried."""
+    source = url_of("sqlite", "source")
+    store = opened(source)
+    await store.change(lambda transaction: transaction.put(Key("image", "a", "n"), "1"))
+    with pytest.raises(Unavailable, match="another program"):
+        move(source, url_of("redis", "target"), NOWHERE)
+    await store.change(lambda transaction: transaction.put(Key("image", "a", "n"), "2"))
+    await store.close()
+    assert move(source, url_of("redis", "target"), NOWHERE)["records"] == 1
 
 
 async def test_source_that_does_not_agree_with_itself_is_not_moved(

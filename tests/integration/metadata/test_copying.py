@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -199,3 +200,34 @@ def test_mover_says_what_it_did_and_what_failed(url_of: Callable[[str, str], str
     assert "sesame" not in done.stdout + done.stderr
     with pytest.raises(HytheError):
         move("", "nothing", root / "metadata.db")
+
+
+def test_command_moves_and_takes_back(url_of: Callable[[str, str], str], tmp_path: Path) -> None:
+    """`hythe metadata copy` moves the records of the stack and says what is next; `hythe metadata unmove` takes it back."""
+    (tmp_path / "hythe.toml").touch()
+    root = tmp_path / "root"
+    (root / "metadata").mkdir(parents=True)
+    asyncio.run(filled(f"sqlite://{root}/metadata/metadata.db"))
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "HYTHE_ROOT": str(root),
+        "HYTHE_CONFIG": str(tmp_path / "hythe.toml"),
+    }
+
+    def hythe(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from hythe.cli.main import entry; entry()", "metadata", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    moved = hythe("copy", "--to", url_of("redis", "target"))
+    assert moved.returncode == 0, moved.stderr
+    assert "HYTHE_METADATA_URL" in moved.stderr
+    assert url_of("redis", "target").partition("?")[0] in moved.stdout
+    again = hythe("copy", "--to", url_of("redis", "other"))
+    assert again.returncode != 0
+    assert "moved to" in again.stderr
+    back = hythe("unmove")
+    assert back.returncode == 0, back.stderr
+    store = opened(f"sqlite://{root}/metadata/metadata.db")
+    assert store.era == 1
+    asyncio.run(store.close())

@@ -43,7 +43,11 @@ class SqliteDump:
         if not self._path.exists():
             raise FailedPrecondition(f"{_STEP} {self._path}: there is none")
         open_store(self._path).close()  # looks whether it is whole, ours and not moved, and brings it up to date
+        with translated(_STEP, self._path):
+            self._connection.execute("PRAGMA journal_mode = DELETE")  # refused while anybody else has it open
         self._say_moved(unfinished(to))
+        with translated(_STEP, self._path):
+            self._connection.execute("PRAGMA journal_mode = WAL")
         return self.head()
 
     def finish(self, to: str) -> None:

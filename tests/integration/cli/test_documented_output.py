@@ -43,6 +43,8 @@ def _documented(heading: str) -> set[str]:
         ("hythe bundle inspect", ["bundle", "inspect", "documented"]),
         ("hythe status", ["status"]),
         ("hythe events", ["events", "--since", "1h", "--no-follow"]),
+        ("hythe events", ["events", "--from-seq", "1", "-A", "--no-follow"]),
+        ("hythe ps --diff", ["ps", "--diff", "1h", "0s"]),
         ("hythe trace ls", ["trace", "ls"]),
         ("hythe trace show", ["trace", "show", "last"]),
         ("hythe doctor", ["doctor"]),
@@ -61,6 +63,20 @@ def test_every_field_that_is_printed_is_documented(
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         assert rows
         assert {name for row in rows for name in row} - _documented(heading) == set()
+    finally:
+        assert stack.hythe("rm", "-f", "documented").code == 0
+
+
+def test_fields_of_past_containers_are_those_of_present_ones_and_what_is_said_of_them(
+    stack: Stack, busybox: str
+) -> None:
+    """`ps --at` prints what `ps` prints, and the one field that its own section explains."""
+    assert stack.hythe("run", "--name", "documented", busybox, "true").code == 0
+    try:
+        (row, *_) = map(json.loads, stack.hythe("--json", "ps", "-a", "--at", "0s").stdout.splitlines())
+        (present, *_) = map(json.loads, stack.hythe("--json", "ps", "-a").stdout.splitlines())
+        assert set(row) == {*present, "complete"}
+        assert {"complete", "change", "before", "after"} <= _documented("hythe ps --at")
     finally:
         assert stack.hythe("rm", "-f", "documented").code == 0
 

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hythe.bus.event_stream import BusEventStream
+from hythe.bus.event_stream import sending
 from hythe.bus.leases import BusLeases
 from hythe.bus.scoped_service import ScopedService
 from hythe.holding import Holder
 from hythe.oci import Platform, default_platform
-from hythe.outbox import Outbox
 from hythe.ports.snapshots import Snapshotter
 from hythe.process_runner import Process
 from hythe_bundle.adapters import host
@@ -103,27 +102,19 @@ async def build(process: Process) -> AsyncIterator[None]:
     collector = Collector(snapshots, inner, snapshots.uses, trust, process.instance)
     report = DiskReport(snapshots, collector, volumes)
     GcHandlers(collector, report, process.instance).register(service)
-    sending = asyncio.create_task(_outbox(process, database).run(), name="snapshot-outbox")
-    await service.start()
+    events = SnapshotEvents(database)
     try:
-        yield
+        async with sending(events, database.on_change, process.bus, events.id, process.settings.host, in_order=True):
+            try:
+                await service.start()
+                yield
+            finally:
+                await service.stop()
+                await holder.close()
     finally:
-        await service.stop()
-        await holder.close()
-        sending.cancel()
-        await asyncio.wait([sending])
         await volumes.close()
         await snapshots.close()
         await asyncio.to_thread(database.close)
-
-
-def _outbox(process: Process, database: Database) -> Outbox:
-    """Return what sends the events of snapshots, woken by each change of the database and each return of the bus."""
-    events, loop = SnapshotEvents(database), asyncio.get_running_loop()
-    outbox = Outbox(events, BusEventStream(process.bus, events.id, process.settings.host), in_order=True)
-    database.on_change(lambda: loop.call_soon_threadsafe(outbox.wake))
-    process.bus.on_reconnect(outbox.wake)
-    return outbox
 
 
 async def _carried_bundles(

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from hythe.bus.event_stream import BusEventStream
+from hythe.bus.event_stream import sending
 from hythe.bus.leases import BusLeases
 from hythe.bus.scoped_service import ScopedService
 from hythe.holding import Holder
-from hythe.outbox import Outbox
 from hythe.process_runner import Process
 from hythe_distribution.adapters.content_url import open_content
 from hythe_distribution.adapters.docker_config import DockerConfig
@@ -39,7 +38,6 @@ from hythe_distribution.figures import PrometheusFigures
 from hythe_distribution.gc_handlers import GcHandlers
 from hythe_distribution.handlers import Handlers
 from hythe_distribution.ingest_sessions import IngestSessions
-from hythe_distribution.ledger import Ledger
 from hythe_distribution.leftovers import Leftovers
 from hythe_distribution.login import Logins
 from hythe_distribution.names import Naming
@@ -133,24 +131,16 @@ async def build(process: Process) -> AsyncIterator[None]:
         leftovers = Leftovers(library, stored, owned, watch, sessions.sweep)
         collector = Collector(library, owned, watch, trustee, leftovers, process.instance)
         GcHandlers(collector, collections).register(service)
-        sending = asyncio.create_task(_outbox(process, owned.ledger).run(), name="content-outbox")
+        ledger = owned.ledger
         server.start()
         try:
-            await service.start()
-            yield
+            async with sending(ledger, ledger.on_change, process.bus, ledger.id, settings.host):
+                try:
+                    await service.start()
+                    yield
+                finally:
+                    await service.stop()
+                    await holder.close()
         finally:
-            await service.stop()
-            await holder.close()
-            sending.cancel()
-            await asyncio.wait([sending])
             await fetcher.close()
             await asyncio.to_thread(server.close)
-
-
-def _outbox(process: Process, ledger: Ledger) -> Outbox:
-    """Return what sends the events of the ledger, woken by each new one and by each return of the bus."""
-    outbox = Outbox(ledger, BusEventStream(process.bus, ledger.id, process.settings.host))
-    loop = asyncio.get_running_loop()
-    ledger.on_change(lambda: loop.call_soon_threadsafe(outbox.wake))
-    process.bus.on_reconnect(outbox.wake)
-    return outbox

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hythe.bus.event_stream import BusEventStream
+from hythe.bus.event_stream import sending
 from hythe.bus.service import Service
-from hythe.outbox import Outbox
 from hythe.process_runner import Process
 from hythe_metadata.adapters.beats import listen
 from hythe_metadata.adapters.sqlite_store import SqliteStore
@@ -62,10 +61,6 @@ async def build(process: Process) -> AsyncIterator[None]:
         allow_relaxed=settings.metadata_allow_relaxed,
     )
     _log.info("metadata store is open", extra={"store_id": store.store_id, "era": store.era})
-    outbox = Outbox(store, BusEventStream(process.bus, store.store_id, host=""))
-    store.on_change(outbox.wake)
-    store.on_turn(outbox.doubt)
-    process.bus.on_reconnect(outbox.wake)
     service = Service(process, "metadata")
     leases = LeaseClock()
     seen = HostsSeen()
@@ -74,16 +69,17 @@ async def build(process: Process) -> AsyncIterator[None]:
     HostHandlers(store, seen).register(service)
     IntentHandlers(store).register(service)
     await listen(process.bus, seen)
-    sending = asyncio.create_task(outbox.run(), name="metadata-outbox")
     try:
-        async with collecting(process, service, store, leases) as collector:
+        async with (
+            sending(store, store.on_change, process.bus, store.store_id, host="") as outbox,
+            collecting(process, service, store, leases) as collector,
+        ):
+            store.on_turn(outbox.doubt)
             LeaseHandlers(store, leases, collector.collect).register(service)
-            await service.start()
             try:
+                await service.start()
                 yield
             finally:
                 await service.stop()
     finally:
-        sending.cancel()
-        await asyncio.wait([sending])
         await store.close()

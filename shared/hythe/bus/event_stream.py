@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
 from pydantic import ValidationError
 
 from hythe import subjects
 from hythe.bus.connection import Bus
 from hythe.errors import DataLoss
-from hythe.ports.events import OutgoingEvent
+from hythe.outbox import Outbox
+from hythe.ports.events import EventSource, OutgoingEvent
 from hythe.wire.base import read_reply
 from hythe.wire.events import Event
 
 _MESSAGE_ID = "Nats-Msg-Id"
+
+
+@asynccontextmanager
+async def sending(
+    source: EventSource,
+    on_change: Callable[[Callable[[], None]], None],
+    bus: Bus,
+    origin: str,
+    host: str,
+    *,
+    in_order: bool = False,
+) -> AsyncIterator[Outbox]:
+    """Send the events of `source` while the block runs, woken by each change and each return of the bus.
+
+    Args:
+        on_change: is given what wakes the outbox; that may be called in any thread while the block runs.
+        origin, host: see `BusEventStream`.
+        in_order: see `Outbox`.
+    """
+    outbox, loop = Outbox(source, BusEventStream(bus, origin, host), in_order=in_order), asyncio.get_running_loop()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(outbox.wake)
+
+    on_change(wake)
+    bus.on_reconnect(outbox.wake)
+    task = asyncio.create_task(outbox.run(), name=f"outbox-{origin}")
+    try:
+        yield outbox
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 class BusEventStream:

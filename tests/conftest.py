@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.limits",
     "tests.fixtures.redis",
     "tests.fixtures.servers",
+    "tests.fixtures.stack_bus",
     "tests.fixtures.stacks",
     "tests.fixtures.disks",
     "tests.fixtures.content_service",

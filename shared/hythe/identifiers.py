@@ -41,6 +41,15 @@ def check_namespace(value: str) -> str:
     return _check(value, _NAMESPACE, "namespace")
 
 
+def check_identifier(value: str, what: str) -> str:
+    """Return `value` if it is an identifier by the rule of namespaces (`check_namespace`).
+
+    Raises:
+        InvalidArgument: it is empty, longer than 76 characters or breaks the rule.
+    """
+    return _check(value, _NAMESPACE, what)
+
+
 def check_container_name(value: str, what: str = "container name") -> str:
     """Return `value` if it is a container name by Docker's rule: ``[A-Za-z0-9][A-Za-z0-9_.-]*``, at most 76 characters.
 

@@ -109,6 +109,29 @@ async def test_long_list_is_whole(store: RecordStore) -> None:
     assert bodies == {"[1]"}
 
 
+async def test_scan_while_others_write_yields_what_stays_once(store: RecordStore) -> None:
+    """While thirty-two write and delete around them, records that nobody touches are in every list once, in order."""
+    stays = [f"{number:04}" for number in range(0, 1200, 2)]
+    await store.change(put(*(thing(name) for name in stays)))
+    reading = asyncio.Event()
+
+    async def write(number: int) -> None:
+        key = thing(f"{2 * number + 1:04}")
+        while not reading.is_set():
+            await store.change(put(key))
+            await store.change(lambda transaction: transaction.delete(key))
+
+    writers = [asyncio.create_task(write(number)) for number in range(32)]
+    try:
+        for _ in range(10):
+            names = await store.read(lambda view: [found.key.name for found in view.scan("thing", "default")])
+            assert names == sorted(set(names))
+            assert [name for name in names if int(name) % 2 == 0] == stays
+    finally:
+        reading.set()
+        await asyncio.gather(*writers)
+
+
 async def test_unique_value_belongs_to_one_record(store: RecordStore) -> None:
     """A value is taken until its record goes or gives it up; in another namespace it is free, unless it is for all."""
 

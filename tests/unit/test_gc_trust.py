@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hythe.errors import DataLoss
-from hythe.gc_trust import OLDER, RESTORED, UNKNOWN, StoreMark, Trust, confirmed, from_text, judge, to_text
+from hythe.gc_trust import OLDER, RESTORED, UNKNOWN, StoreMark, Trust, confirmed, from_text, heard, judge, to_text
 
 OWN = StoreMark("a" * 32, era=2, revision=100, generation=7)
 KNOWS = Trust(known=OWN)
@@ -19,6 +19,7 @@ MARKS = st.builds(
     st.integers(1, 3),
     st.integers(0, 5),
     st.integers(0, 5),
+    st.sampled_from(["", "p"]),
 )
 
 
@@ -39,7 +40,7 @@ def test_wrong_store_changes_nothing_for_the_right_one() -> None:
     """A fresh Redis that speaks once neither deletes nor takes anything away from the store that was there."""
     verdict = judge(KNOWS, StoreMark("b" * 32, era=1))
     assert verdict.reason == UNKNOWN
-    assert judge(verdict.trust, replace(OWN, revision=101)).reason == ""
+    assert judge(verdict.trust, replace(OWN, revision=101, generation=8)).reason == ""
 
 
 def test_restored_store_deletes_nothing_until_confirmed() -> None:
@@ -64,6 +65,33 @@ def test_store_put_back_stays_suspicious_when_its_numbers_have_caught_up(older: 
 def test_same_collection_may_begin_again() -> None:
     """A begin that is repeated because its answer got lost makes nobody suspicious."""
     assert judge(KNOWS, OWN).reason == ""
+
+
+@pytest.mark.parametrize("again", [replace(OWN, revision=101), replace(OWN, process="other")])
+def test_copy_put_back_that_begins_the_same_collection_once_more_is_suspicious(again: StoreMark) -> None:
+    """A copy from just before the last collection has as many of them, and deletes nothing all the same."""
+    assert judge(KNOWS, again).reason == OLDER
+
+
+def test_copy_put_back_before_the_next_collection_is_suspicious() -> None:
+    """What was brought since the last collection is not deleted for a copy of the store from before that."""
+    brought = heard(KNOWS, replace(OWN, revision=130))
+    assert judge(brought, replace(OWN, revision=102, generation=8)).reason == OLDER
+    assert judge(brought, replace(OWN, revision=131, generation=8)).reason == ""
+    fresh = heard(Trust(virgin=True), replace(OWN, revision=130))
+    assert judge(fresh, replace(OWN, revision=102, generation=8)).reason == OLDER
+    assert judge(fresh, replace(OWN, store_id="b" * 32)).reason == UNKNOWN
+
+
+def test_answers_that_overtake_a_begin_make_nobody_suspicious() -> None:
+    """A lease that is made just after a collection began may be heard of before it, and an older one after it."""
+    begin = replace(OWN, revision=101, generation=8)
+    early = heard(KNOWS, replace(OWN, revision=102, generation=8))
+    assert judge(early, begin).reason == ""
+    late = heard(judge(KNOWS, begin).trust, replace(OWN, revision=90))
+    assert judge(late, replace(begin, revision=103, generation=9)).reason == ""
+    assert heard(Trust(), OWN) == Trust()
+    assert heard(KNOWS, replace(OWN, era=3, revision=500)) == KNOWS
 
 
 @given(st.booleans(), st.lists(MARKS, max_size=12))

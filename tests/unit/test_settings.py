@@ -89,6 +89,13 @@ def test_places_follow_the_root(tmp_path: Path) -> None:
         ("host", "h" * 256),
         ("snapshotter", "zfs"),
         ("sync_layers", "yes"),
+        ("gc_mutations", "many"),
+        ("gc_interval", "10m"),
+        ("gc_pause", "0.51"),
+        ("gc_pause", "-0.1"),
+        ("gc_pause", "1e-2"),
+        ("gc_pause", "0.0.1"),
+        ("gc_pause", "."),
     ],
 )
 def test_bad_value_is_refused_by_name(tmp_path: Path, key: str, value: str) -> None:

@@ -85,7 +85,7 @@ class GcHandlers:
 
 
 def _mark(request: wire.GcBegin | wire.GcTrust) -> StoreMark:
-    return StoreMark(request.store_id, request.era, request.revision, request.generation)
+    return StoreMark(request.store_id, request.era, request.revision, request.generation, request.process)
 
 
 def _reference(found: Reference) -> wire.GcSnapshotReference:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
+from hythe.holding import Holder
 from hythe.reference import parse_reference
 from hythe.wire import images
 from hythe_distribution.catalogue import Catalogue
@@ -19,8 +20,9 @@ from hythe_distribution.usage import RootUsage
 class CatalogueHandlers:
     """The endpoints of the service for names of images."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, holder: Holder) -> None:
         self._catalogue = catalogue
+        self._holder = holder
 
     def register(self, service: Service) -> None:
         """Add all endpoints to `service`."""
@@ -41,7 +43,8 @@ class CatalogueHandlers:
     async def image_tag(self, context: Context, request: images.ImageTag) -> images.ImageSummary:
         """Answer ``image.tag``."""
         target = parse_reference(request.target)
-        return summary_message(await self._catalogue.listing.tag(context.namespace, request.image, target))
+        async with self._holder.hold(context.namespace, context.request_id) as held:
+            return summary_message(await self._catalogue.listing.tag(context.namespace, request.image, target, held))
 
     async def image_remove(self, context: Context, request: images.ImageRemove) -> images.ImageRemoved:
         """Answer ``image.remove``."""

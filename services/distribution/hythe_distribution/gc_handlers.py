@@ -76,7 +76,7 @@ class GcHandlers:
 
 
 def _mark(request: wire.GcBegin | wire.GcTrust) -> StoreMark:
-    return StoreMark(request.store_id, request.era, request.revision, request.generation)
+    return StoreMark(request.store_id, request.era, request.revision, request.generation, request.process)
 
 
 def _record(change: BlobChange) -> wire.GcContent:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hythe.digest import Digest
+from hythe.holding import Held
 from hythe.oci import Descriptor
+from hythe.ports.leases import Referred
 from hythe.reference import Reference
 from hythe_distribution.images import ImageContent, summarise
 from hythe_distribution.lookup import Lookup
@@ -56,15 +59,24 @@ class Listing:
         whole = _within(listed)
         return ListPage(tuple(listed[:whole]), page.next if whole == len(listed) else listed[whole - 1].name.reference)
 
-    async def tag(self, namespace: str, text: str, target: Reference) -> ListedImage:
+    async def tag(self, namespace: str, text: str, target: Reference, held: Held) -> ListedImage:
         """Point the name `target` at the image that `text` means, wherever it pointed before.
+
+        The image is referred to and found once more: with its last name gone meanwhile it could be collected just before it
+        gets the new one.
 
         Raises:
             NotFound, InvalidArgument: as for `Lookup.find` and `Naming.point`.
             Unavailable: metadata is away.
         """
         found = await self._lookup.find(namespace, text)
-        record = await self._naming.point(namespace, target, found.target)
+        kept: Digest | None = None
+        while kept != found.digest or not await held.confirm():
+            kept = found.digest
+            await held.refer([Referred(kept)])
+            found = await self._lookup.find(namespace, text)
+        async with held.handed_over() as lease:
+            record = await self._naming.point(namespace, target, found.target, lease=lease)
         return (await self._describe([record]))[0]
 
     async def register(self, namespace: str, reference: Reference | None, target: Descriptor) -> ListedImage:

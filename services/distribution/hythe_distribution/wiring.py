@@ -53,7 +53,7 @@ from hythe_distribution.resolver import Resolver
 from hythe_distribution.sending import Sender
 from hythe_distribution.tickets import Tickets
 from hythe_distribution.transfer_handlers import TransferHandlers
-from hythe_distribution.trusting import Trustee
+from hythe_distribution.trusting import Hearing, Trustee
 from hythe_distribution.watch import Watch
 from hythe_distribution.watched import WatchedContent, WatchedRecords
 from hythe_distribution.workers import Workers
@@ -98,7 +98,9 @@ async def build(process: Process) -> AsyncIterator[None]:
         naming = Naming(MetadataNames(process.bus))
         images = catalogue(naming, content, looks)
         library = Library(stored, owned, watch, settings.snapshotter)
-        holder = Holder(BusLeases(process.bus))
+        trustee = Trustee(trust)
+        hearing = Hearing(trustee, questions)
+        holder = Holder(BusLeases(process.bus, hearing.hear))
         fetcher = Fetcher(registry, content, downloads, questions, PrometheusFigures(process.metrics.registry))
         resolver = Resolver(registry, content, questions)
         bringer = Bringer(fetcher, resolver, questions)
@@ -120,14 +122,14 @@ async def build(process: Process) -> AsyncIterator[None]:
         blobs.register(service)
         Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address, holder).register(service)
         TransferHandlers(pusher, copier, referrers, Logins(registry, logins, questions), holder).register(service)
-        CatalogueHandlers(images).register(service)
+        CatalogueHandlers(images, holder).register(service)
         artifacts = ArtifactFetcher(resolver, bringer, content, publisher, naming, verifier, questions)
         ArtifactHandlers(artifacts, holder).register(service)
         registrar = Registrar(library, content, publisher, images.listing, questions)
         RegisterHandlers(registrar, holder).register(service)
         ArchiveHandlers(library, content, images, server, questions, load_zstd(), holder).register(service)
         leftovers = Leftovers(library, stored, owned, watch, sessions.sweep)
-        collector = Collector(library, owned, watch, Trustee(trust), leftovers, process.instance)
+        collector = Collector(library, owned, watch, trustee, leftovers, process.instance)
         GcHandlers(collector, collections).register(service)
         ledger = owned.ledger
         server.start()

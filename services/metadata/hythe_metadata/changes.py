@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,8 +50,15 @@ class Answered:
 
 
 def body_hash(namespace: str, body: DataclassInstance) -> str:
-    """Return a hash that tells requests of one kind apart by their namespace and content."""
+    """Return a hash that tells requests of one kind apart by their namespace and content.
+
+    A field marked `hythe.ports.metadata.LATER` counts unless it is at its default: so a request that a service of before
+    carried out is known when it is repeated.
+    """
     values = {name: getattr(body, name) for name in _names(type(body))}
+    for name, default in _later(type(body)):
+        if values[name] == default:
+            del values[name]
     text = json.dumps([namespace, values], sort_keys=True, separators=(",", ":"), default=_nested)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -59,6 +66,12 @@ def body_hash(namespace: str, body: DataclassInstance) -> str:
 @cache
 def _names(kind: type[DataclassInstance]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
+
+
+@cache
+def _later(kind: type[DataclassInstance]) -> tuple[tuple[str, object], ...]:
+    later = (field for field in fields(kind) if field.metadata.get("later"))
+    return tuple((one.name, one.default if one.default_factory is MISSING else one.default_factory()) for one in later)
 
 
 def _nested(value: Any) -> object:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hythe.digest import parse_digest
 from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound
 from hythe.filters import Field, fields_of
-from hythe.identifiers import check_container_name, check_id, check_namespace
+from hythe.identifiers import check_container_name, check_id, check_identifier, check_namespace
 from hythe.labels import check_labels
 from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish, Desired, FinishOutcome, Origin, Page
 from hythe.reference import is_bundle
@@ -19,7 +19,7 @@ from hythe_metadata.changes import Happening, body_hash
 from hythe_metadata.container_records import SHORT_ID_LENGTH, StoredContainer, not_found
 from hythe_metadata.labelled import answer_of, check_revision, pages, record_of
 from hythe_metadata.lease_clock import LeaseClock
-from hythe_metadata.masks import changed_labels
+from hythe_metadata.masks import changed_labels, check_fields
 from hythe_metadata.records import Key, Read, Stored, Transaction, View, Work
 from hythe_metadata.repeats import once
 
@@ -51,7 +51,7 @@ def begin(origin: Origin, wish: ContainerWish, leases: LeaseClock) -> Work[Conta
     The same wish again answers the record as it is now, whatever became of it. Without a digest the image is looked up.
 
     Raises:
-        InvalidArgument: id, namespace, name, digest or a label is malformed, or image or host is missing.
+        InvalidArgument: id, namespace, name, digest, runtime, snapshotter or a label is malformed, or image or host is missing.
         AlreadyExists: (of the work) another container of the namespace has the name.
         Conflict: (of the work) the id came before with another wish.
         NotFound: (of the work) there is no such image (details ``kind=image``).
@@ -61,6 +61,9 @@ def begin(origin: Origin, wish: ContainerWish, leases: LeaseClock) -> Work[Conta
     check_namespace(origin.namespace)
     check_container_name(wish.name)
     check_labels(wish.labels)
+    for name, what in ((wish.runtime, "runtime name"), (wish.snapshotter, "snapshotter name")):
+        if name:
+            check_identifier(name, what)
     if wish.digest is not None:
         parse_digest(wish.digest)
     if not wish.reference or not wish.host:
@@ -70,7 +73,7 @@ def begin(origin: Origin, wish: ContainerWish, leases: LeaseClock) -> Work[Conta
     def work(transaction: Transaction) -> ContainerRecord:
         existing = _same_id(transaction, wish, leases)
         if existing is not None:
-            if existing.wish_hash != wish_hash:
+            if existing.wish_hash != wish_hash and not _same_before(existing, origin.namespace, wish):
                 raise Conflict(
                     f"begin container {wish.name}: id {wish.id} was used with another request",
                     next_step="use a new id for another container",
@@ -192,6 +195,7 @@ def update(origin: Origin, wish: UpdateWish, leases: LeaseClock) -> Work[Contain
     """
     check_id(wish.container_id, "container id")
     check_labels(wish.labels)
+    check_fields(wish.fields)
 
     def work(transaction: Transaction) -> ContainerRecord:
         existing = kept.find(transaction, origin.namespace, wish.container_id, leases)
@@ -272,6 +276,12 @@ def _same_id(transaction: Transaction, wish: ContainerWish, leases: LeaseClock) 
             next_step="use a new id: ids are never used twice",
         )
     return existing
+
+
+def _same_before(existing: StoredContainer, namespace: str, wish: ContainerWish) -> bool:
+    """Tell whether the first version of the store, which knew no labels, began the container by this wish."""
+    same_labels = existing.record.labels == wish.labels
+    return same_labels and existing.wish_hash == body_hash(namespace, replace(wish, labels={}))
 
 
 def _check_name(transaction: Transaction, namespace: str, name: str) -> None:

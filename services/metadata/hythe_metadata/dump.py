@@ -83,7 +83,8 @@ class Source(Protocol):
         """Refuse all use from now on, naming `to` as where the records go, and return what the store is.
 
         Raises:
-            FailedPrecondition: somebody uses it, or it was moved.
+            FailedPrecondition, Unavailable: somebody uses it.
+            FailedPrecondition: it was moved.
         """
 
     def finish(self, to: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
+from hythe.errors import HytheError
 from hythe.wire import gc as wire
 from hythe_metadata.gc import picture, usage
 from hythe_metadata.gc.cycle import Collector, Wish
@@ -19,6 +21,8 @@ from hythe_metadata.gc.report import Report
 from hythe_metadata.gc.scheduler import Scheduler
 from hythe_metadata.gc.why import Answer
 from hythe_metadata.records import RecordStore
+
+log = logging.getLogger(__name__)
 
 DRAWN_S = 10.0
 """So long the pages of one picture are of one state; after that it is drawn anew."""
@@ -49,6 +53,7 @@ class GcHandlers:
 
     async def why(self, context: Context, request: wire.GcWhy) -> wire.GcAnswer:
         """Answer ``gc.why``."""
+        await self._learn()
         return _answer_message(await self._explainer.why(context.namespace, request.name, request.kind))
 
     async def graph(self, context: Context, request: wire.GraphGet) -> wire.GraphPage:
@@ -73,6 +78,7 @@ class GcHandlers:
 
     async def usage(self, context: Context, request: wire.UsageGet) -> wire.Usage:
         """Answer ``gc.usage``."""
+        await self._learn()
         found = await usage.usage(self._store, self._owners, self._collector.ended, images=request.images)
         return wire.Usage(
             rows=[
@@ -101,12 +107,20 @@ class GcHandlers:
             unmeasured=found.unmeasured,
         )
 
+    async def _learn(self) -> None:
+        """Learn from the owners what they have by now, for the answer to speak of it; what is known already must do otherwise."""
+        try:
+            await self._scheduler.collect(Wish(dry_run=True))
+        except HytheError as error:
+            log.warning("answer by what was known: %s", error)
+
     async def _draw(self, namespace: str, name: str) -> Picture:
         """Return the picture whose pages are being asked for, or a new one."""
         now_s, key = time.monotonic(), (namespace, name)
         for old in [old for old, (drawn_s, _) in self._drawn.items() if now_s - drawn_s > DRAWN_S]:
             del self._drawn[old]
         if key not in self._drawn:
+            await self._learn()
             found = await self._store.read(reading(self._collector.ended))
             present = await self._store.read(picture.present_records)
             names = [name, *await self._store.read(picture.ids_of_container(namespace, name))] if name else []
@@ -162,4 +176,5 @@ def _answer_message(answer: Answer) -> wire.GcAnswer:
             for path in answer.paths
         ],
         goes=answer.goes,
+        silent=answer.silent,
     )

@@ -62,6 +62,8 @@ class Handlers:
             spec=request.spec.model_dump_json(),
             lease_s=request.lease_s,
             labels=request.spec.labels,
+            runtime=request.runtime,
+            snapshotter=request.snapshotter,
         )
         return container_message(await self._store.change(containers.begin(origin_of(context), wish, self._leases)))
 
@@ -107,7 +109,15 @@ class Handlers:
 
     async def image_update(self, context: Context, request: ImageUpdate) -> ImageRecord:
         """``image.update``."""
-        wish = images.UpdateWish(request.reference, request.labels, tuple(request.fields), request.if_revision)
+        wish = images.UpdateWish(
+            reference=request.reference,
+            labels=request.labels,
+            fields=tuple(request.fields),
+            if_revision=request.if_revision,
+            digest=request.digest or "",
+            media_type=request.media_type,
+            size_bytes=request.size_bytes,
+        )
         return image_message(await self._store.change(images.update(origin_of(context), wish)))
 
     async def image_get(self, context: Context, request: ImageGet) -> ImageRecord:

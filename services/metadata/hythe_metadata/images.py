@@ -15,7 +15,7 @@ from hythe.labels import check_labels, merged
 from hythe.ports.metadata import ALL_NAMESPACES, ImageRecord, ImageWish, Origin, Page
 from hythe_metadata.changes import Happening, Past, body_hash
 from hythe_metadata.labelled import answer_of, nothing, pages, record_of
-from hythe_metadata.masks import changed_labels
+from hythe_metadata.masks import TARGET, changed_labels, check_fields
 from hythe_metadata.namespaces import ensure
 from hythe_metadata.records import Edge, Key, Read, Stored, Transaction, View, Work
 from hythe_metadata.references import edges_of_labels
@@ -28,10 +28,11 @@ _REFERENCE = re.compile(r"[\x21-\x7e]{1,1024}")
 
 @dataclass(frozen=True, slots=True)
 class UpdateWish:
-    """Labels of a name to be changed.
+    """Labels of a name to be changed, or where it points.
 
     Attributes:
-        fields: ``labels`` for all, ``labels.<key>`` for one; others are left as they are.
+        fields: ``labels`` for all, ``labels.<key>`` for one, ``target`` for digest, media type and size together; others
+            are left as they are.
         if_revision: only if nobody changed the name since.
     """
 
@@ -39,6 +40,9 @@ class UpdateWish:
     labels: Mapping[str, str]
     fields: tuple[str, ...] = ("labels",)
     if_revision: int | None = None
+    digest: str = ""
+    media_type: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,8 @@ def put(origin: Origin, wish: ImageWish) -> Work[ImageRecord]:
         Conflict: (of the work) the name was changed since `if_revision` (details ``revision`` and ``digest``).
     """
     key = _key(origin.namespace, wish.reference)
-    parse_digest(wish.digest)
+    _check_target(f"put image {wish.reference}", wish.digest, wish.size_bytes)
     check_labels(wish.labels or {})
-    if wish.size_bytes < 0:
-        raise InvalidArgument(f"put image {wish.reference}: a size of {wish.size_bytes} bytes")
 
     def work(transaction: Transaction) -> ImageRecord:
         existing = find(transaction, key)
@@ -100,26 +102,31 @@ def put(origin: Origin, wish: ImageWish) -> Work[ImageRecord]:
 
 
 def update(origin: Origin, wish: UpdateWish) -> Work[ImageRecord]:
-    """Change labels by a field mask, once per request id.
+    """Change labels and target by a field mask, once per request id.
 
     Raises:
-        InvalidArgument: a label or the mask breaks its rule.
+        InvalidArgument: a label, the target or the mask breaks its rule.
         NotFound: (of the work) there is no such name.
         Conflict: (of the work) it was changed since `if_revision`.
     """
     key = _key(origin.namespace, wish.reference)
     check_labels(wish.labels)
+    check_fields(wish.fields, TARGET)
+    if TARGET in wish.fields:
+        _check_target(f"update image {wish.reference}", wish.digest, wish.size_bytes)
 
     def work(transaction: Transaction) -> ImageRecord:
         existing = find(transaction, key)
         if existing is None:
             raise not_found(wish.reference)
         _check_revision(f"update image {wish.reference}", wish.if_revision, existing)
-        labels = changed_labels(existing.labels, wish.labels, wish.fields)
-        if labels == existing.labels:
+        wanted = replace(existing, labels=changed_labels(existing.labels, wish.labels, wish.fields))
+        if TARGET in wish.fields:
+            wanted = replace(wanted, digest=wish.digest, media_type=wish.media_type, size_bytes=wish.size_bytes)
+        if _says(wanted) == _says(existing):
             return existing
         moment = transaction.moment
-        record = replace(existing, labels=labels, revision=moment.revision, updated_at=moment.time)
+        record = replace(wanted, revision=moment.revision, updated_at=moment.time)
         _store(transaction, origin, record, "updated")
         return record
 
@@ -182,6 +189,12 @@ def not_found(reference: str) -> NotFound:
         next_step=f"`hythe pull {reference}`, or `hythe images`",
         details={"kind": "image", "reference": reference},
     )
+
+
+def _check_target(step: str, digest: str, size_bytes: int) -> None:
+    parse_digest(digest)
+    if size_bytes < 0:
+        raise InvalidArgument(f"{step}: a size of {size_bytes} bytes")
 
 
 def _key(namespace: str, reference: str) -> Key:

@@ -17,6 +17,7 @@ from typing import Any
 
 from hythe.errors import FailedPrecondition, HytheError
 from hythe.process import DirectoryLock
+from hythe_metadata.adapters.problem_line import as_line
 from hythe_metadata.adapters.store_file import StoreFile
 
 
@@ -83,8 +84,7 @@ def main() -> None:
         with _alone(arguments.store.parent) if arguments.alone else contextlib.nullcontext():
             print(json.dumps(arguments.work(StoreFile(arguments.store), arguments)))
     except HytheError as error:
-        problem = {"code": error.code, "message": error.message, "cause": error.cause, "next_step": error.next_step}
-        print(json.dumps(problem), file=sys.stderr)
+        print(as_line(error), file=sys.stderr)
         sys.exit(1)
 
 

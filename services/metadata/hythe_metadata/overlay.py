@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hythe.errors import AlreadyExists, ResourceExhausted
@@ -13,7 +13,6 @@ from hythe_metadata.records import INTERNAL_KINDS, MAX_RECORD_BYTES, NO_NAMESPAC
 
 IndexKey = tuple[str, str, str]
 """Index, namespace (`NO_NAMESPACE` for all), value."""
-IndexKeysOf = Callable[[Key], frozenset[IndexKey]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +39,10 @@ class Overlay:
     The view may be another overlay, which then absorbs this one, or doesn't: a savepoint.
     """
 
-    def __init__(self, base: View, index_keys_of: IndexKeysOf, moment: Moment) -> None:
-        """`index_keys_of` gives the entries that a stored record has in unique indexes."""
+    def __init__(self, base: View, moment: Moment) -> None:
         self._base = base
-        self._index_keys_of = index_keys_of
         self._moment = moment
-        self._index: dict[IndexKey, Key | None] = {}
+        self._index: dict[IndexKey, Key] = {}
         self.changes_made = Changes()
 
     @property
@@ -62,8 +59,12 @@ class Overlay:
 
     def named(self, index: str, namespace: str, value: str) -> Key | None:
         """See `hythe_metadata.records.View.named`."""
-        entry = index, namespace, value
-        return self._index[entry] if entry in self._index else self._base.named(index, namespace, value)
+        holder = self._index.get((index, namespace, value))
+        if holder is None:
+            holder = self._base.named(index, namespace, value)
+            if holder in self.changes_made.records:
+                return None  # it was written or deleted here, and has given this value up
+        return holder
 
     def scan(self, kind: str, namespace: str | None = None, after: str = "", prefix: str = "") -> Iterator[Stored]:
         """See `hythe_metadata.records.View.scan`."""
@@ -131,25 +132,23 @@ class Overlay:
         self.changes_made.events.append((origin, happening))
 
     @property
-    def index_changes(self) -> Mapping[IndexKey, Key | None]:
-        """Entries of unique indexes that are to be written, None where they are to be deleted."""
+    def taken(self) -> Mapping[IndexKey, Key]:
+        """Entries of unique indexes that records have which are to be written; all others of those records are free."""
         return self._index
-
-    def index_keys_of(self, key: Key) -> frozenset[IndexKey]:
-        """Return the entries that a record has in unique indexes, changes made here included."""
-        if key in self.changes_made.records:
-            written = self.changes_made.records[key]
-            return written.unique if written else frozenset()
-        return self._index_keys_of(key)
 
     def absorb(self, above: Overlay) -> None:
         """Take over what `above`, an overlay over this one, changes; its events come after those here."""
+        for key in above.changes_made.records:
+            self._drop_index(key)
         self.changes_made.records.update(above.changes_made.records)
         self.changes_made.events += above.changes_made.events
-        self._index.update(above.index_changes)
+        self._index.update(above.taken)
 
     def _drop_index(self, key: Key) -> None:
-        self._index.update(dict.fromkeys(self.index_keys_of(key), None))
+        written = self.changes_made.records.get(key)
+        if written is not None:
+            for entry in written.unique:
+                self._index.pop(entry, None)
 
 
 def index_keys(key: Key, unique: Mapping[str, str] | None, everywhere: Mapping[str, str] | None) -> frozenset[IndexKey]:

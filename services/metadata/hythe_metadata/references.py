@@ -9,7 +9,8 @@ from hythe_metadata.records import Edge
 
 _LABEL = re.compile(
     r"containerd\.io/gc\.(?P<back>b?)ref\."
-    r"(?:(?P<kind>content|image|container)|snapshot\.(?P<snapshotter>[A-Za-z0-9_-]+))(?:[./].*)?"
+    r"(?:(?P<kind>content|image|container)(?:[./].*)?|snapshot\.(?P<snapshotter>[^/]+)(?:/.*)?)",
+    re.DOTALL,
 )
 
 

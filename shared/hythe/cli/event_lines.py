@@ -86,7 +86,8 @@ class Writer:
             words += [f"{name}={attributes[name]}" for name in attributes]
             words += [f"{name}={body[name]}" for name in _EVERY if body[name]]
         else:
-            words += [f"{name}={attributes[name]}" for name in attributes if name.partition(".")[0] not in _LONG]
+            shown = (name for name in attributes if attributes[name] and name.partition(".")[0] not in _LONG)
+            words += [f"{name}={attributes[name]}" for name in shown]
         return " ".join(word for word in words if word)
 
 

@@ -70,13 +70,18 @@ COMMANDS: dict[str, Command] = {
     "commit": Command("commit", "make an image of what a container has changed", traced=True),
     "inspect": Command("containers", "show everything known about containers", traced=True),
     "cp": Command("copy", "copy files into a container, or out of one", traced=True),
-    "metadata": Command("metadata", "back up, restore and check the records", group=True),
+    "gc": Command("garbage", "collect what nothing refers to; `hythe gc why` says what keeps something", group=True),
+    "system": Command("system", "`hythe system df` shows what takes how much disk", group=True),
+    "metadata": Command("metadata", "the records: backups, checks, moves, and what refers to what", group=True),
     "events": Command("events", "show what happens, as it happens", templates=True),
     "trace": Command("traces", "list traces, or show one as a waterfall"),
     "doctor": Command("doctor", "look at this machine and the stack for what is wrong"),
     "config": Command("info", "show each setting and where its value comes from"),
     "version": Command("info", "show the version"),
 }
+
+_SETTING = "setting_"
+"""How the parsed flags begin that give a setting."""
 
 RUNS = frozenset({"run", "bundle run"})
 """The commands that end with a container's own exit code."""
@@ -168,13 +173,14 @@ def add_global_flags(parser: argparse.ArgumentParser, command: Command | None = 
     group = parser.add_argument_group("flags of every command")
     for flag, key in VALUE_FLAGS.items():
         names = ("-n", flag) if flag == "--namespace" else (flag,)
-        group.add_argument(*names, dest=f"setting_{key}", metavar="VALUE", help=f"setting {key} (`hythe config`)")
+        group.add_argument(*names, dest=f"{_SETTING}{key}", metavar="VALUE", help=f"setting {key} (`hythe config`)")
     names = ("--format",) if command is not None and command.output_file else ("--format", "-o")
     if command is not None and command.templates:
         text = "json, table, or a template (docs/output.md)"
         group.add_argument(*names, type=_format, default="table", metavar="FORMAT", help=text)
     else:
-        group.add_argument(*names, choices=("table", "json"), default="table", help="json: one object per line")
+        formats = (command.formats if command else ()) or ("table", "json")
+        group.add_argument(*names, choices=formats, default=formats[0], help="json: one object per line")
     group.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     group.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="give up after this long; outcome then unknown"
@@ -202,7 +208,7 @@ def _run(name: str, command: Command, function: Callable[[Context], int], args: 
     context: Context | None = None
     failed: HytheError | None = None
     try:
-        flags = {key: getattr(args, f"setting_{key}") for key in VALUE_FLAGS.values()}
+        flags = {name.removeprefix(_SETTING): value for name, value in vars(args).items() if name.startswith(_SETTING)}
         loaded = settings.load(flags)
         context = Context(name, loaded, args, _START_NS, traced=command.traced)
         if args.timeout is not None:

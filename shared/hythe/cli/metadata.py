@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hythe.cli import exits, output
+from hythe.cli.metadata_programs import said_by
 from hythe.cli.subcommands import Command
-from hythe.errors import FailedPrecondition, Unimplemented
+from hythe.errors import Unimplemented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ SUBCOMMANDS: dict[str, Command] = {
     "restore": Command("metadata", "put a backup in the place of all records; the stack must be down"),
     "check": Command("metadata", "look whether the store is whole, while the stack runs or not"),
     "upgrade": Command("metadata", "bring the store to this version; the stack must be down"),
+    "copy": Command("metadata_copy", "move all records to another store; the stack must be down"),
+    "unmove": Command("metadata_copy", "use a store again whose records were moved away; the stack must be down"),
+    "graph": Command("metadata_graph", "show what refers to what", traced=True, formats=("dot", "json")),
 }
 STORE_FILE = "metadata.db"
 
@@ -118,26 +121,5 @@ def store_path(settings: Settings) -> str:
 
 
 def maintain(context: Context, *arguments: str) -> dict[str, Any]:
-    """Run `hythe_metadata.maintenance` on the store, and return what it says.
-
-    Raises:
-        FailedPrecondition: hythe-metadata isn't installed here.
-        HytheError: what it said.
-    """
-    import json
-
-    from hythe.client.problem import decode
-
-    command = [sys.executable, "-m", "hythe_metadata.maintenance", "--store", store_path(context.settings), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = (done.stderr if done.returncode else done.stdout).strip().rpartition("\n")[2]
-    if done.returncode == 0:
-        found: dict[str, Any] = json.loads(said)
-        return found
-    if said.startswith("{"):
-        raise decode(said.encode())
-    raise FailedPrecondition(
-        f"{' '.join(arguments[:1])} metadata store: hythe-metadata can't be run here",
-        cause=said,
-        next_step="run this on the host of hythe-metadata, where its package is installed",
-    )
+    """Run `hythe_metadata.maintenance` on the store, and return what it says; see `said_by` for the errors."""
+    return said_by("hythe_metadata.maintenance", ("--store", store_path(context.settings), *arguments), arguments[0])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 from hythe.cli import exits, output
-from hythe.errors import FailedPrecondition
+from hythe.cli.metadata_programs import said_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,27 +60,5 @@ def unmove(context: Context) -> int:
 
 
 def _move(context: Context, what: str, variables: dict[str, str]) -> dict[str, Any]:
-    """Run the mover of `hythe_metadata` with these settings, and return what it says.
-
-    Raises:
-        FailedPrecondition: hythe-metadata isn't installed here.
-        HytheError: what it said.
-    """
-    import json
-
-    from hythe.client.problem import decode
-
-    environment = {**os.environ, **context.settings.environment("metadata"), **variables}
-    command = [sys.executable, "-m", _MODULE, what]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    said = (done.stderr if done.returncode else done.stdout).strip().rpartition("\n")[2]
-    if done.returncode == 0:
-        found: dict[str, Any] = json.loads(said)
-        return found
-    if said.startswith("{"):
-        raise decode(said.encode())
-    raise FailedPrecondition(
-        f"{what} metadata store: hythe-metadata can't be run here",
-        cause=said,
-        next_step="run this on the host of hythe-metadata, where its package is installed",
-    )
+    """Run the mover of `hythe_metadata` with these settings, and return what it says; see `said_by` for the errors."""
+    return said_by(_MODULE, (what,), what, {**os.environ, **context.settings.environment("metadata"), **variables})

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def up_arguments(parser: ArgumentParser) -> None:
     """Flags of `hythe up`."""
     parser.add_argument("-d", "--detach", action="store_true", help="return when all is ready, and keep it running")
+    parser.add_argument("--allow-relaxed", dest="setting_metadata_allow_relaxed", action="store_const", const="1",
+        help="take a Redis that syncs once a second (appendfsync everysec); a crash may lose its last second")  # fmt: skip
 
 
 def up(context: Context) -> int:

@@ -39,13 +39,25 @@ class Command:
         function: name of the function; by default the command's first name.
         traced: the command makes spans.
         templates: `--format` takes templates.
+        formats: what `--format` takes, the default first, where that isn't table and json.
         output_file: `-o` is this command's own flag for a file, not short for `--format`.
         group: the module has a table `SUBCOMMANDS` instead of functions.
         default: of a group's commands the one that is meant when none is named.
         words: a word that names no command of the group is the first argument of this one, which is `default`.
     """
 
-    __slots__ = ("default", "function", "group", "help", "module", "output_file", "templates", "traced", "words")
+    __slots__ = (
+        "default",
+        "formats",
+        "function",
+        "group",
+        "help",
+        "module",
+        "output_file",
+        "templates",
+        "traced",
+        "words",
+    )
 
     def __init__(
         self,
@@ -55,6 +67,7 @@ class Command:
         function: str = "",
         traced: bool = False,
         templates: bool = False,
+        formats: tuple[str, ...] = (),
         output_file: bool = False,
         group: bool = False,
         default: bool = False,
@@ -65,6 +78,7 @@ class Command:
         self.function = function
         self.traced = traced
         self.templates = templates
+        self.formats = formats
         self.output_file = output_file
         self.group = group
         self.default = default

@@ -145,7 +145,10 @@ def read_event(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it spells none.
     """
-    body = json.loads(data)
+    try:
+        body = json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(body, dict):
         raise ValueError("it is no object")
     found: dict[str, Any] = {}

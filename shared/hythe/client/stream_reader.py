@@ -2,7 +2,8 @@
 
 It reads by a pull consumer that is made anew, from the next sequence, after everything that may have lost a message: a
 broken connection, a restart of the server, a jump in what the consumer counts, silence. A gap is seen by the stream's
-own first sequence; sequences that are only missing because they are under other subjects are none. Only what
+own first sequence; sequences that are only missing because they are under other subjects are none. What a consumer says
+of messages that are left is not relied on: version 2.9 may not know of one yet that is stored already. Only what
 nats-server 2.9 and 2.15 both have is used.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 
-from hythe.client.jetstream import api
+from hythe.client.jetstream import api, last_message
 from hythe.errors import DeadlineExceeded, HytheError, OutOfRange, ResourceExhausted, Unavailable
 
 TYPE_CHECKING = False
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
     from hythe.client.sync_bus import SyncBus
 
 BATCH = 256
-PULL_S = 30.0
-HEARTBEAT_S = 5.0
-SILENT_S = 12.0
-AWAY_S = 60.0
 _TRY_AGAIN_S = 0.2
+_MOST = 0.8
 _IDLE, _NOTHING, _EXPIRED = 100, 404, 408
 _NS = 1_000_000_000
 
@@ -83,6 +81,35 @@ def state_of(bus: SyncBus, stream: str) -> State:
     return State(first if found["messages"] else last + 1, last, str(found["first_ts"]))
 
 
+class Timing:
+    """How long a reader waits.
+
+    Attributes:
+        pull_s: one request for more; the server forgets a reader that makes none for as long.
+        heartbeat_s: the server is heard at least so often while it has nothing to say.
+        silent_s: a server that is not heard for so long hangs, or has forgotten the reader.
+        away_s: a bus that is away for so long is given up.
+    """
+
+    __slots__ = ("away_s", "heartbeat_s", "pull_s", "silent_s")
+
+    def __init__(
+        self,
+        *,
+        pull_s: float = 30.0,
+        heartbeat_s: float = 5.0,
+        silent_s: float = 12.0,
+        away_s: float = 60.0,
+    ) -> None:
+        self.pull_s = pull_s
+        self.heartbeat_s = heartbeat_s
+        self.silent_s = silent_s
+        self.away_s = away_s
+
+
+USUAL = Timing()
+
+
 class StreamReader:
     """A place in a stream. `turn` gives what comes next; after an error of the bus `recover` goes on from there.
 
@@ -90,7 +117,16 @@ class StreamReader:
         position: each message up to this sequence was given, was told as a gap, or is under another subject.
     """
 
-    def __init__(self, bus: SyncBus, stream: str, subject: str, *, first: int = 0, since_rfc3339: str = "") -> None:
+    def __init__(
+        self,
+        bus: SyncBus,
+        stream: str,
+        subject: str,
+        *,
+        first: int = 0,
+        since_rfc3339: str = "",
+        timing: Timing = USUAL,
+    ) -> None:
         """Begin at sequence `first`; or with what was stored from a time on; or, with neither, with what comes from now on.
 
         Raises:
@@ -102,6 +138,7 @@ class StreamReader:
         self._stream = stream
         self._subject = subject
         self._since = since_rfc3339
+        self._timing = timing
         self._end: int | None = None
         self._items: list[Message | Gap] = []
         self._found: list[Frame] = []
@@ -128,8 +165,8 @@ class StreamReader:
         Raises:
             HytheError: the server does not answer.
         """
-        self._end = state_of(self._bus, self._stream).last
-        self._end_pull()
+        last = last_message(self._bus, self._stream, self._subject)
+        self._end = last.sequence if last else 0
 
     def turn(self, wait_s: float) -> list[Message | Gap]:
         """Return what comes next, in order; nothing when nothing came within `wait_s`, and at the end.
@@ -138,6 +175,8 @@ class StreamReader:
             Unavailable, DeadlineExceeded: the connection broke or the server is silent; `recover` goes on.
         """
         if not self._items and not self.done:
+            if time.monotonic() - self._heard > self._timing.pull_s * _MOST:
+                self._open()  # nobody has called for so long that the server has forgotten this reader, or is about to
             if self._pull_ended:
                 self._pull()
             if not self._found:
@@ -157,7 +196,7 @@ class StreamReader:
         Raises:
             HytheError: the bus stays away for 60 s, or refuses.
         """
-        deadline = time.monotonic() + AWAY_S
+        deadline = time.monotonic() + self._timing.away_s
         told = False
         while True:
             try:
@@ -182,7 +221,8 @@ class StreamReader:
     def _open(self) -> None:
         """Make the consumer that reads on after `position`."""
         if self._subscription:
-            self._bus.unsubscribe(self._subscription)
+            subscription, self._subscription = self._subscription, 0
+            self._bus.unsubscribe(subscription)
         before = state_of(self._bus, self._stream)
         if before.last < self.position:  # a power loss, and a server that does not write each message to the disk
             self._items.append(Gap(before.last + 1, self.position))
@@ -200,7 +240,6 @@ class StreamReader:
         self._since = ""
         self._lost(self.position + 1, first - 1)
         self._counted = 0
-        self._patient = False
         self._pull_ended = True
         self._heard = time.monotonic()
         self._found.clear()
@@ -211,7 +250,7 @@ class StreamReader:
         config: dict[str, Any] = {
             "filter_subject": self._subject,
             "ack_policy": "none",
-            "inactive_threshold": int(PULL_S * _NS),
+            "inactive_threshold": int(self._timing.pull_s * _NS),
             "mem_storage": True,
         }
         if self._since:
@@ -219,26 +258,22 @@ class StreamReader:
         return {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": self.position + 1}
 
     def _pull(self) -> None:
-        """Ask for more: first for what is there, and when that was all, for what comes within 30 s."""
+        """Ask for what is there and what comes within the next 30 s."""
         self._pulls += 1
-        if self._patient:
-            order = {"batch": BATCH, "expires": int(PULL_S * _NS), "idle_heartbeat": int(HEARTBEAT_S * _NS)}
-        else:
-            order = {"batch": BATCH, "no_wait": True}
-            self._last = state_of(self._bus, self._stream).last
-        self._pull_ended = False
         self._left = BATCH
+        self._pull_ended = False
         self._heard = time.monotonic()
+        timing = self._timing
+        order = {"batch": BATCH, "expires": int(timing.pull_s * _NS), "idle_heartbeat": int(timing.heartbeat_s * _NS)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         self._bus.publish(subject, json.dumps(order).encode(), None, f"{self._inbox}.{self._pulls}")
 
     def _check_silence(self) -> None:
+        """Begin anew where the server says nothing at all: of a consumer that it forgot, old versions don't speak."""
         if self._found:
             self._heard = time.monotonic()
-        elif time.monotonic() - self._heard > SILENT_S:
-            raise DeadlineExceeded(
-                f"read {self._stream}: nats-server was silent for {SILENT_S:.0f} s", service="nats-server"
-            )
+        elif time.monotonic() - self._heard > self._timing.silent_s:
+            self._open()
 
     def _take_found(self) -> None:
         frames = self._found.copy()
@@ -260,10 +295,7 @@ class StreamReader:
                 self._items.append(found.message)
                 self.position = found.message.sequence
             self._left -= 1
-            if not found.pending and not self._patient:
-                self._caught_up()
-            elif not self._left:
-                self._end_pull()
+            self._pull_ended = self._pull_ended or not self._left
 
     def _first_if_asked(self, messages: list[_Delivered]) -> int:
         """Return the stream's first sequence, where one before a message was skipped; else 0."""
@@ -276,26 +308,27 @@ class StreamReader:
 
     def _see_status(self, frame: Frame) -> bool:
         """Take the server's word on a pull; tell whether this consumer can be used on."""
-        if frame.status == _IDLE or frame.subject != f"{self._inbox}.{self._pulls}":
+        if frame.subject != f"{self._inbox}.{self._pulls}":
             return True
-        if frame.status == _NOTHING and not self._patient:
-            self._caught_up()
-        elif frame.status in (_NOTHING, _EXPIRED):
-            self._end_pull()
-        else:  # the consumer is gone: the server was started again, or nobody had asked it for long
+        if frame.status == _IDLE:
+            return self._see_heartbeat(frame)
+        if frame.status in (_NOTHING, _EXPIRED):
+            self._pull_ended = True
+            return True
+        self._open()  # the consumer is gone: the server was started again, or nobody had asked it for long
+        return False
+
+    def _see_heartbeat(self, frame: Frame) -> bool:
+        """Take how far the consumer has looked, beyond what it found under this subject."""
+        if int(frame.headers.get("Nats-Last-Consumer", 0)) > self._counted:
             self._open()
             return False
+        looked_at = int(frame.headers.get("Nats-Last-Stream", 0))
+        if looked_at > self.position:
+            first = state_of(self._bus, self._stream).first
+            self._lost(self.position + 1, min(looked_at + 1, first) - 1)
+            self.position = looked_at
         return True
-
-    def _caught_up(self) -> None:
-        """All that was there when this pull began has come."""
-        self.position = max(self.position, self._last)
-        self._patient = True
-        self._pull_ended = True
-
-    def _end_pull(self) -> None:
-        self._patient = False
-        self._pull_ended = True
 
     def _lost(self, first: int, last: int) -> None:
         if first <= last:

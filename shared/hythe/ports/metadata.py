@@ -12,6 +12,9 @@ FinishOutcome = Literal["created", "removing", "absent"]
 
 ALL_NAMESPACES = ""
 
+LATER = {"later": True}
+"""Marks fields that a wish got after its first form: where they are at their default the request is the one of before."""
+
 RecordT = TypeVar("RecordT")
 
 
@@ -48,9 +51,9 @@ class ContainerWish:
     host: str
     spec: str
     lease_s: float = 60.0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    runtime: str = ""
-    snapshotter: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+    runtime: str = field(default="", metadata=LATER)
+    snapshotter: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,8 @@ class ImageWish:
     media_type: str
     size_bytes: int
     if_revision: int | None = None
-    lease: str = ""
-    labels: Mapping[str, str] | None = None
+    lease: str = field(default="", metadata=LATER)
+    labels: Mapping[str, str] | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,16 @@ class StoreMark(Reply):
 
 
 class GcBegin(Request):
-    """``gc.begin``: a collection of ``store.generation`` begins; note from now on what is used. Result: `GcBegun`."""
+    """``gc.begin``: a collection of ``store.generation`` begins; note from now on what is used. Result: `GcBegun`.
+
+    `process` is the instance of the metadata service that begins it: two that begin one generation tell of two histories.
+    """
 
     store_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     era: Annotated[int, Field(ge=1)]
     revision: Annotated[int, Field(ge=0)]
     generation: Generation
+    process: Annotated[str, Field(max_length=64)] = ""
 
 
 class GcBegun(Reply):
@@ -64,6 +68,7 @@ class GcTrust(Request):
     era: Annotated[int, Field(ge=1)]
     revision: Annotated[int, Field(ge=0)]
     generation: Annotated[int, Field(ge=0)]
+    process: Annotated[str, Field(max_length=64)] = ""
 
 
 class GcContentList(Request):
@@ -318,7 +323,6 @@ class GcStep(Reply):
     namespace: str = ""
     name: str
     via: str = ""
-    host: str = ""
 
 
 class GcAnswer(Reply):
@@ -326,7 +330,8 @@ class GcAnswer(Reply):
 
     Attributes:
         paths: from a root to it, shortest first, one for each root that reaches it, at most 100.
-        goes: when nothing keeps it, when it goes, in words: ``with the next collection, within 10 minutes``; else empty.
+        goes: when nothing keeps it, or leases alone do, when it goes, in words: ``with the next collection, within 10 min``.
+        silent: hosts whose bundle didn't answer: what keeps it there is missing.
     """
 
     kind: str
@@ -336,6 +341,7 @@ class GcAnswer(Reply):
     size_bytes: int = 0
     paths: list[list[GcStep]] = []
     goes: str = ""
+    silent: list[str] = []
 
 
 class GraphGet(Request):

@@ -18,7 +18,7 @@ class ContainerBegin(Request):
 
     The request id is `id`. The same `id` with the same body answers the present record; another body is Conflict.
     With ``image.digest`` unset the digest is looked up by reference (NotFound with details ``kind=image`` if unknown), but
-    for the reference of a bundle directory, which has none.
+    for the reference of a bundle directory, which has none. Empty `runtime` and `snapshotter` are the host's.
     """
 
     id: ContainerId
@@ -27,6 +27,8 @@ class ContainerBegin(Request):
     host: str
     spec: ContainerSpec
     lease_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
+    runtime: str = ""
+    snapshotter: str = ""
 
 
 class ContainerFinish(Request):
@@ -121,15 +123,19 @@ class ImagePut(Request):
 
 
 class ImageUpdate(Request):
-    """``image.update``: change labels by the mask `fields`, containerd's: ``labels`` for all, ``labels.<key>`` for one.
+    """``image.update``: change what the mask `fields`, containerd's, names.
 
-    With `if_revision` only if the record still has that revision, else Conflict. Answers the record.
+    ``labels`` is for all labels, ``labels.<key>`` for one, ``target`` for `digest`, `media_type` and `size_bytes`. With
+    `if_revision` only if the record still has that revision, else Conflict. Answers the record.
     """
 
     reference: str
     labels: dict[str, str] = {}
     fields: Annotated[list[str], Field(min_length=1, max_length=64)] = ["labels"]
     if_revision: Annotated[int, Field(ge=0)] | None = None
+    digest: DigestText | None = None
+    media_type: str = ""
+    size_bytes: Annotated[int, Field(ge=0)] = 0
 
 
 class ImageGet(Request):

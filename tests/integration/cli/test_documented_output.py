@@ -13,7 +13,7 @@ from hythe.cli import image_show, images
 from hythe.cli import snapshots as snapshot_commands
 from hythe.cli import volumes as volume_list
 from hythe.cli.filters_docker import LIST_KEYS
-from hythe.wire import content, snapshots, volumes
+from hythe.wire import content, gc, snapshots, volumes
 from hythe.wire import images as wire
 from hythe.wire.bundle import Mount
 from hythe.wire.distribution import BlobPush, LayerProgress, PullProgress, PushProgress
@@ -43,6 +43,8 @@ def _documented(heading: str) -> set[str]:
         ("hythe bundle inspect", ["bundle", "inspect", "documented"]),
         ("hythe status", ["status"]),
         ("hythe events", ["events", "--since", "1h", "--no-follow"]),
+        ("hythe events", ["events", "--from-seq", "1", "-A", "--no-follow"]),
+        ("hythe ps --diff", ["ps", "--diff", "1h", "0s"]),
         ("hythe trace ls", ["trace", "ls"]),
         ("hythe trace show", ["trace", "show", "last"]),
         ("hythe doctor", ["doctor"]),
@@ -61,6 +63,20 @@ def test_every_field_that_is_printed_is_documented(
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         assert rows
         assert {name for row in rows for name in row} - _documented(heading) == set()
+    finally:
+        assert stack.hythe("rm", "-f", "documented").code == 0
+
+
+def test_fields_of_past_containers_are_those_of_present_ones_and_what_is_said_of_them(
+    stack: Stack, busybox: str
+) -> None:
+    """`ps --at` prints what `ps` prints, and the one field that its own section explains."""
+    assert stack.hythe("run", "--name", "documented", busybox, "true").code == 0
+    try:
+        (row, *_) = map(json.loads, stack.hythe("--json", "ps", "-a", "--at", "0s").stdout.splitlines())
+        (present, *_) = map(json.loads, stack.hythe("--json", "ps", "-a").stdout.splitlines())
+        assert set(row) == {*present, "complete"}
+        assert {"complete", "change", "before", "after"} <= _documented("hythe ps --at")
     finally:
         assert stack.hythe("rm", "-f", "documented").code == 0
 
@@ -186,6 +202,16 @@ def _names(value: object) -> set[str]:
         ("hythe snapshot mounts", snapshots.SnapshotMounts),
         ("hythe snapshot mounts", Mount),
         ("hythe snapshot rm", snapshots.SnapshotCleaned),
+        ("hythe gc", gc.GcReport),
+        ("hythe gc", gc.GcItem),
+        ("hythe gc", gc.GcHostReport),
+        ("hythe gc why", gc.GcAnswer),
+        ("hythe gc why", gc.GcStep),
+        ("hythe system df", gc.Usage),
+        ("hythe system df", gc.UsageRow),
+        ("hythe system df", gc.UsageImage),
+        ("hythe metadata graph", gc.GraphNode),
+        ("hythe metadata graph", gc.GraphEdge),
     ],
 )
 def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[BaseModel]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hythe.errors import DataLoss, FailedPrecondition, HytheError, InvalidArgument
+from hythe.errors import DataLoss, FailedPrecondition, HytheError, InvalidArgument, Unavailable
 from hythe.ports.metadata import Origin
 from hythe_metadata.adapters.moving import move, unmove
 from hythe_metadata.adapters.redis_keys import keys_of
@@ -142,6 +143,18 @@ async def test_store_in_use_is_not_moved(url_of: Callable[[str, str], str], tmp_
     assert stores_below(tmp_path) == []
 
 
+async def test_file_that_another_program_has_open_is_not_moved(url_of: Callable[[str, str], str]) -> None:
+    """While anything has the file of a store open it can't be moved, and goes on as if nobody had tried."""
+    source = url_of("sqlite", "source")
+    store = opened(source)
+    await store.change(lambda transaction: transaction.put(Key("image", "a", "n"), "1"))
+    with pytest.raises(Unavailable, match="another program"):
+        move(source, url_of("redis", "target"), NOWHERE)
+    await store.change(lambda transaction: transaction.put(Key("image", "a", "n"), "2"))
+    await store.close()
+    assert move(source, url_of("redis", "target"), NOWHERE)["records"] == 1
+
+
 async def test_source_that_does_not_agree_with_itself_is_not_moved(
     redis_server: RedisServer, url_of: Callable[[str, str], str]
 ) -> None:
@@ -187,3 +200,34 @@ def test_mover_says_what_it_did_and_what_failed(url_of: Callable[[str, str], str
     assert "sesame" not in done.stdout + done.stderr
     with pytest.raises(HytheError):
         move("", "nothing", root / "metadata.db")
+
+
+def test_command_moves_and_takes_back(url_of: Callable[[str, str], str], tmp_path: Path) -> None:
+    """`hythe metadata copy` moves the records of the stack and says what is next; `hythe metadata unmove` takes it back."""
+    (tmp_path / "hythe.toml").touch()
+    root = tmp_path / "root"
+    (root / "metadata").mkdir(parents=True)
+    asyncio.run(filled(f"sqlite://{root}/metadata/metadata.db"))
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "HYTHE_ROOT": str(root),
+        "HYTHE_CONFIG": str(tmp_path / "hythe.toml"),
+    }
+
+    def hythe(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from hythe.cli.main import entry; entry()", "metadata", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    moved = hythe("copy", "--to", url_of("redis", "target"))
+    assert moved.returncode == 0, moved.stderr
+    assert "HYTHE_METADATA_URL" in moved.stderr
+    assert url_of("redis", "target").partition("?")[0] in moved.stdout
+    again = hythe("copy", "--to", url_of("redis", "other"))
+    assert again.returncode != 0
+    assert "moved to" in again.stderr
+    back = hythe("unmove")
+    assert back.returncode == 0, back.stderr
+    store = opened(f"sqlite://{root}/metadata/metadata.db")
+    assert store.era == 1
+    asyncio.run(store.close())

@@ -17,10 +17,10 @@ import pytest
 from hythe import settings, subjects
 from hythe.bus.connection import Bus
 from hythe.client.jetstream import api, ensure_stream
-from hythe.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from hythe.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, Unavailable
 from hythe.identifiers import new_id
 from hythe.metrics import Metrics
-from hythe.wire.base import Empty
+from hythe.wire.base import Empty, Request
 from hythe.wire.container import ContainerRecord, ContainerSpec, ImageRef
 from hythe.wire.events import Event
 from hythe.wire.metadata import (
@@ -31,12 +31,14 @@ from hythe.wire.metadata import (
     ContainerGet,
     ContainerList,
     ContainerPage,
+    ContainerUpdate,
     ImageGet,
     ImageList,
     ImagePage,
     ImagePut,
     ImageRecord,
     ImageRemove,
+    ImageUpdate,
 )
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
@@ -192,6 +194,72 @@ async def test_image_lives_from_put_to_removal(runtime: Bus) -> None:
     assert caught.value.details["kind"] == "image"
 
 
+async def test_labels_are_updated_and_listed_by_filters(runtime: Bus) -> None:
+    """Labels, target, runtime and snapshotter work over the bus, with masks, revisions and filters."""
+    put = ImagePut(reference="localhost/a:1", digest=DIGEST, media_type=MANIFEST, size_bytes=5, labels={"a": "1"})
+    made = await runtime.call(subject("image", "put"), put, ImageRecord)
+    other = "sha256:" + "b" * 64
+    wish = ImageUpdate(
+        reference="localhost/a:1",
+        labels={"b": "2"},
+        fields=["labels.b", "target"],
+        digest=other,
+        media_type="m",
+        size_bytes=6,
+    )
+    moved = await runtime.call(subject("image", "update"), wish, ImageRecord)
+    assert moved.labels == {"a": "1", "b": "2"}
+    assert (moved.digest, moved.media_type, moved.size_bytes) == (other, "m", 6)
+    late = ImageUpdate(reference="localhost/a:1", labels={}, if_revision=made.revision)
+    with pytest.raises(Conflict):
+        await runtime.call(subject("image", "update"), late, ImageRecord)
+    page = await runtime.call(subject("image", "list"), ImageList(filters=["labels.b==2"]), ImagePage)
+    assert page.images == [moved]
+
+    request = begin("web").model_copy(update={"runtime": "runsc", "snapshotter": "native"})
+    record = await runtime.call(subject("container", "begin"), request, ContainerRecord)
+    assert (record.runtime, record.snapshotter) == ("runsc", "native")
+    update = ContainerUpdate(id=request.id, labels={"tier": "web"}, if_revision=record.revision)
+    labelled = await runtime.call(subject("container", "update"), update, ContainerRecord)
+    assert (labelled.labels, labelled.epoch) == ({"tier": "web"}, record.epoch)
+    await runtime.call(subject("container", "begin"), begin("other"), ContainerRecord)
+    wanted = ContainerList(filters=["labels.tier==web,runtime.name==runsc"])
+    assert (await runtime.call(subject("container", "list"), wanted, ContainerPage)).records == [labelled]
+    with pytest.raises(InvalidArgument) as refused:
+        await runtime.call(subject("container", "list"), ContainerList(filters=["labels.tier=web"]), ContainerPage)
+    assert "position 11" in refused.value.message
+
+
+class OldBegin(Request):
+    """``container.begin`` as it was before runtime and snapshotter could be named."""
+
+    id: str
+    name: str
+    image: ImageRef
+    host: str
+    spec: ContainerSpec
+
+
+class OldUpdate(Request):
+    """``image.update`` as it was before a target could be given."""
+
+    reference: str
+    labels: dict[str, str]
+
+
+async def test_requests_of_an_older_client_are_understood(runtime: Bus) -> None:
+    """Who doesn't know a new field leaves it out, and means what it always meant."""
+    new = begin("web")
+    old = OldBegin(id=new.id, name=new.name, image=new.image, host=new.host, spec=new.spec)
+    record = await runtime.call(subject("container", "begin"), old, ContainerRecord)
+    assert await runtime.call(subject("container", "begin"), new, ContainerRecord) == record
+    put = ImagePut(reference="localhost/a:1", digest=DIGEST, media_type=MANIFEST, size_bytes=5)
+    await runtime.call(subject("image", "put"), put, ImageRecord)
+    wish = OldUpdate(reference="localhost/a:1", labels={"a": "1"})
+    changed = await runtime.call(subject("image", "update"), wish, ImageRecord)
+    assert (changed.labels, changed.digest, changed.size_bytes) == ({"a": "1"}, DIGEST, 5)
+
+
 async def test_refusals_arrive_as_what_they_are(runtime: Bus) -> None:
     """A taken name, a missing image and a bad name reach the caller with their kind, cause and next step."""
     await runtime.call(subject("container", "begin"), begin("web"), ContainerRecord)
@@ -249,13 +317,14 @@ async def test_begin_is_traced_with_its_one_fsync(runtime: Bus, secured: Secured
     make_stream(secured, subjects.SPAN_STREAM, subjects.ALL_SPANS)
     await runtime.call(subject("container", "begin"), begin("web"), ContainerRecord)
 
-    def spans() -> list[dict[str, object]]:
+    def spans_of_begin() -> dict[str, dict[str, object]]:
         messages = [json.loads(data) for _, data in stored(secured, subjects.SPAN_STREAM)]
-        return [span for message in messages for span in message["spans"]]
+        spans = [span for message in messages for span in message["spans"]]
+        traces = {span["trace_id"] for span in spans if span["name"] == "metadata.container.begin"}
+        by_name = {str(span["name"]): span for span in spans if span["trace_id"] in traces}
+        return by_name if "metadata.commit" in by_name else {}
 
-    found = eventually(spans, what="spans arrive")
-    by_name = {str(span["name"]): span for span in found}
-    assert {"metadata.container.begin", "metadata.commit"} <= set(by_name)
+    by_name = eventually(spans_of_begin, what="the spans of the begin arrive")
     attributes = by_name["metadata.commit"]["attributes"]
     assert isinstance(attributes, dict)
     assert attributes["hythe.fsyncs"] == 1

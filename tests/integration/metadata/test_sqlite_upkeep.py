@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hythe.clock import now_ns
-from hythe.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from hythe.errors import AlreadyExists, Conflict, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from hythe.identifiers import new_id
 from hythe.ports.metadata import ContainerWish, ImageWish, Origin
 from hythe_metadata.adapters import sqlite_backup, sqlite_check
@@ -77,6 +82,12 @@ def store_of_version_1(path: Path) -> dict[str, str]:
     return ids
 
 
+def hash_of_version_1(wish: dict[str, object]) -> str:
+    """Return how the first version told requests of namespace `team` apart."""
+    text = json.dumps(["team", wish], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 async def test_store_of_the_first_version_becomes_a_present_one(tmp_path: Path) -> None:
     """Everything that the first version kept is there: records, answers, ids that are gone, numbers, unsent events."""
     path = tmp_path / "metadata.db"
@@ -106,6 +117,68 @@ async def test_store_of_the_first_version_becomes_a_present_one(tmp_path: Path) 
     assert await intent.store.read(lambda view: view.get(Key("namespace", "", "team"))) is not None
     edges = await intent.store.read(lambda view: {edge for key, edge in view.edges() if key.name == ids["created"]})
     assert edges == {Edge("content", DIGEST, "image"), Edge("snapshot/*", ids["created"], "snapshot_key")}
+    await intent.close()
+    assert sqlite_check.check(path) == []
+
+
+async def test_upgrade_goes_on_with_the_numbers_of_events_that_were_sent(tmp_path: Path) -> None:
+    """An object whose events have all been sent is numbered on after an upgrade, and never from one again."""
+    path = tmp_path / "metadata.db"
+    store_of_version_1(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM outbox")
+    connection.close()
+    for _ in range(2):  # each start forgets old numbers
+        await Intent(SqliteStore(path)).close()
+    intent = Intent(SqliteStore(path))
+    await intent.remove_image(Origin("team"), "localhost/a:1")
+    assert [(event.sequence, event.number) for event in await intent.outgoing(0, 10)] == [(10, 5)]
+    await intent.close()
+
+
+async def test_request_begun_before_an_upgrade_and_repeated_after_it_is_the_same(tmp_path: Path) -> None:
+    """Who repeats a request because the service was restarted by its upgrade gets the answer, and another is a conflict."""
+    path = tmp_path / "metadata.db"
+    ids = store_of_version_1(path)
+    spec = '{"args":["x"],"labels":{"tier":"web"}}'
+    wish = ContainerWish(ids["created"], "c-created", "localhost/a:1", DIGEST, "h1", spec, labels={"tier": "web"})
+    first = {"id": wish.id, "name": wish.name, "reference": wish.reference, "digest": DIGEST, "host": "h1"}
+    image_wish = {"reference": "localhost/a:1", "digest": DIGEST, "media_type": "m", "size_bytes": 1}
+    answer = {"namespace": "team", **image_wish, "revision": 41, "created_at": "", "updated_at": ""}
+    with sqlite3.connect(path) as connection:
+        hashed = hash_of_version_1({**first, "spec": spec, "lease_s": 60.0})
+        connection.execute("UPDATE containers SET wish_hash = ?, spec = ? WHERE id = ?", (hashed, spec, wish.id))
+        kept = (hash_of_version_1({**image_wish, "if_revision": None}), json.dumps(answer))
+        connection.execute("UPDATE requests SET body_hash = ?, result = ?", kept)
+    connection.close()
+    intent = Intent(SqliteStore(path))
+    again = await intent.begin(Origin("team", "test"), wish)
+    assert (again.id, again.phase, again.revision) == (wish.id, "created", 41)
+    for other in (replace(wish, spec="{}"), replace(wish, labels={"tier": "db"}), replace(wish, runtime="runsc")):
+        with pytest.raises(Conflict):
+            await intent.begin(Origin("team", "test"), other)
+    put = await intent.put_image(Origin("team", "test", "r1"), image())
+    assert put.revision == 41
+    with pytest.raises(Conflict):
+        await intent.put_image(Origin("team", "test", "r1"), replace(image(), labels={"a": "b"}))
+    await intent.close()
+
+
+async def test_labels_of_containers_come_with_an_upgrade(tmp_path: Path) -> None:
+    """A container's labels are found by filters after an upgrade, and what they refer to is kept."""
+    path, blob = tmp_path / "metadata.db", "sha256:" + "c" * 64
+    ids = store_of_version_1(path)
+    labels = {"tier": "web", "containerd.io/gc.ref.content.x": blob}
+    with sqlite3.connect(path) as connection:
+        spec = json.dumps({"labels": labels})
+        connection.execute("UPDATE containers SET spec = ? WHERE id = ?", (spec, ids["created"]))
+        connection.execute("UPDATE containers SET spec = ? WHERE id = ?", ('"no object"', ids["creating"]))
+    connection.close()
+    intent = Intent(SqliteStore(path))
+    found = (await intent.containers("team", "", 10, ["labels.tier==web"])).records
+    assert [(record.id, record.labels) for record in found] == [(ids["created"], labels)]
+    edges = await intent.store.read(lambda view: {edge for key, edge in view.edges() if key.name == ids["created"]})
+    assert Edge("content", blob, "containerd.io/gc.ref.content.x") in edges
     await intent.close()
     assert sqlite_check.check(path) == []
 
@@ -236,10 +309,59 @@ async def test_store_that_was_moved_is_not_opened(tmp_path: Path) -> None:
     assert "HYTHE_METADATA_URL" in refused.value.next_step
 
 
-def maintenance(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def maintenance(path: Path, *arguments: str, failpoints: str = "") -> subprocess.CompletedProcess[str]:
     """Run the maintenance of a store."""
     command = [sys.executable, "-m", "hythe_metadata.maintenance", "--store", str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {"PATH": os.defpath, "HYTHE_FAILPOINTS": failpoints}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+async def test_restore_that_is_killed_leaves_the_store_of_before(tmp_path: Path) -> None:
+    """However a restore ends there is a whole store in its place, the one of before or the backup, and it may be repeated."""
+    path, target = tmp_path / "root" / "metadata.db", tmp_path / "backup.db"
+    path.parent.mkdir()
+    intent = await filled(path)
+    sqlite_backup.backup(path, target)
+    await intent.put_image(asks(), image("localhost/since:1"))
+    identity = intent.store_id, intent.era
+    await intent.close()
+    assert maintenance(path, "restore", str(target), failpoints="metadata.restore=kill").returncode == -signal.SIGKILL
+    intent = Intent(SqliteStore(path))
+    assert (intent.store_id, intent.era) == identity
+    assert (await intent.image("default", "localhost/since:1")).digest == DIGEST
+    await intent.close()
+    assert maintenance(path, "restore", str(target)).returncode == 0
+    intent = Intent(SqliteStore(path))
+    assert (intent.store_id, intent.era) == (identity[0], identity[1] + 1)
+    with pytest.raises(NotFound):
+        await intent.image("default", "localhost/since:1")
+    await intent.close()
+    assert not list(path.parent.glob("*.restored*"))
+
+
+def copied(path: Path, directory: Path) -> Path:
+    """Copy a store with its log as it is now, as a kill would leave it, into the new `directory`."""
+    directory.mkdir()
+    for part in path.parent.glob(f"{path.name}*"):
+        shutil.copy(part, directory)
+    return directory
+
+
+async def test_store_before_a_restore_is_kept_whole(tmp_path: Path) -> None:
+    """What a restore replaced can itself be restored, also when it was never brought to rest."""
+    path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
+    intent = await filled(path)
+    sqlite_backup.backup(path, target)
+    await intent.put_image(asks(), image("localhost/since:1"))
+    killed = copied(path, tmp_path / "killed")
+    await intent.close()
+    assert (killed / "metadata.db-wal").stat().st_size > 0, "as after a kill"
+    before = sqlite_backup.restore(target, killed / "metadata.db")
+    assert before is not None
+    assert sqlite_backup.restore(before, killed / "metadata.db") != before
+    intent = Intent(SqliteStore(killed / "metadata.db"))
+    assert (await intent.image("default", "localhost/since:1")).digest == DIGEST
+    await intent.close()
 
 
 async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) -> None:
@@ -255,3 +377,26 @@ async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) 
     assert json.loads(maintenance(path, "check").stdout) == {"findings": []}
     assert json.loads(maintenance(path, "upgrade").stdout) == {"from": VERSION, "to": VERSION}
     assert json.loads(maintenance(path, "restore", str(tmp_path / "b")).stdout)["restored"] == str(path)
+
+
+async def test_store_that_cannot_be_read_is_replaced_by_one_of_a_later_era(tmp_path: Path) -> None:
+    """Whatever era a damaged store had, the one that is restored in its place has a later one."""
+    path, target = tmp_path / "metadata.db", tmp_path / "backup.db"
+    intent = await filled(path)
+    sqlite_backup.backup(path, target)
+    await intent.close()
+    sqlite_backup.restore(target, path)
+    sqlite_backup.restore(target, path)
+    path.write_bytes(b"x" * 8192)
+    sqlite_backup.restore(target, path)
+    intent = Intent(SqliteStore(path))
+    assert intent.era > 3
+    await intent.close()
+
+
+async def test_refused_maintenance_says_that_nothing_was_done(tmp_path: Path) -> None:
+    """What is refused before it begins isn't told as something that may have happened."""
+    path = tmp_path / "metadata.db"
+    await (await filled(path)).close()
+    refused = maintenance(path, "backup", str(path))
+    assert json.loads(refused.stderr)["outcome"] == "not started"

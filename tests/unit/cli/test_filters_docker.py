@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hythe.cli.filters_docker import LIST_KEYS, read, select
-from hythe.cli.moments import moment_s
 from hythe.errors import InvalidArgument, NotFound
 
 NOW = 1_800_000_000.0
@@ -86,24 +85,6 @@ def test_filter_that_cannot_be_understood_is_refused(text: str, error: type[Exce
     """A filter never passes in silence."""
     with pytest.raises(error):
         _selected(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("10m", NOW - 600),
-        ("1h30m", NOW - 5400),
-        ("1.5h", NOW - 5400),
-        ("7d", NOW - 7 * 86_400),
-        ("1700000000", 1_700_000_000),
-        ("1970-01-02", 86_400),
-        ("1970-01-01T01:00:00", 3600),
-        ("1970-01-01T01:00:00+01:00", 0),
-    ],
-)
-def test_times_are_spans_dates_and_seconds(text: str, seconds: float) -> None:
-    """Whatever Docker takes as a time is one."""
-    assert moment_s(text, NOW) == seconds
 
 
 @given(st.text(alphabet="ab*?[]^-/\\&~|.", min_size=1, max_size=12))

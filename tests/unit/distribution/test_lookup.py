@@ -14,6 +14,7 @@ from hythe.reference import parse_reference
 from hythe_distribution.listing import ListedImage
 from hythe_distribution.names import dangling_reference
 from scripts.lab.images import OCI_MANIFEST, Image, index
+from tests.fakes.leases import MemoryLeases, a_hold
 from tests.unit.distribution.catalogue_bench import (
     OTHER_ARCHITECTURE,
     Bench,
@@ -208,7 +209,7 @@ async def test_tag_gives_an_image_another_name(on: Bench) -> None:
     """Both names mean the same image then, whichever way it was meant."""
     root = on.have(image_of([noise()]), APP)
     for text in (APP, root.hex[:12]):
-        tagged = await on.catalogue.listing.tag("default", text, parse_reference(OTHER))
+        tagged = await on.catalogue.listing.tag("default", text, parse_reference(OTHER), a_hold())
         assert (tagged.name.reference, tagged.name.digest, tagged.content.complete) == (OTHER, root, True)
     assert on.records.names() == {APP: str(root), OTHER: str(root)}
 
@@ -218,7 +219,7 @@ async def test_tag_that_is_taken_moves_and_the_old_image_dangles(on: Bench) -> N
     old, new = image_of([noise()]), image_of([noise()])
     on.have(old, APP)
     on.have(new, APP_2)
-    await on.catalogue.listing.tag("default", APP_2, parse_reference(APP))
+    await on.catalogue.listing.tag("default", APP_2, parse_reference(APP), a_hold())
     assert on.records.names()[APP] == new.manifest.digest
     assert on.records.names()[f"hythe.invalid/dangling@{old.manifest.digest}"] == old.manifest.digest
 
@@ -226,8 +227,30 @@ async def test_tag_that_is_taken_moves_and_the_old_image_dangles(on: Bench) -> N
 async def test_tag_of_nothing_is_not_found(on: Bench) -> None:
     """There must be an image to give a name to."""
     with pytest.raises(NotFound):
-        await on.catalogue.listing.tag("default", APP, parse_reference(OTHER))
+        await on.catalogue.listing.tag("default", APP, parse_reference(OTHER), a_hold())
     assert on.records.names() == {}
+
+
+async def test_tag_of_an_image_that_loses_its_last_name_just_then_names_nothing(on: Bench) -> None:
+    """An image that is removed while it gets another name isn't named when it may be collected already."""
+    on.have(image_of([noise()]), APP)
+    leases = MemoryLeases()
+    leases.on_refer = lambda contents: on.records.records.clear()
+    with pytest.raises(NotFound):
+        await on.catalogue.listing.tag("default", APP, parse_reference(OTHER), a_hold(leases))
+    assert on.records.names() == {}
+
+
+async def test_tagged_image_is_kept_until_the_name_keeps_it(on: Bench) -> None:
+    """What is being named is kept by a lease, which ends in the very change that makes the name."""
+    root = on.have(image_of([noise()]), APP)
+    leases = MemoryLeases()
+    kept: list[bool] = []
+    on.records.before_change = lambda verb, reference: kept.append(leases.keeps(root))
+    on.records.on_lease = leases.end_with_name
+    await on.catalogue.listing.tag("default", APP, parse_reference(OTHER), a_hold(leases))
+    assert kept == [True]
+    assert leases.log == ["refer", "end with name"]
 
 
 async def test_unknown_name_says_how_to_get_the_image(on: Bench) -> None:

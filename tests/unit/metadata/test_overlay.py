@@ -17,12 +17,12 @@ ORIGIN = Origin("a", "tester")
 
 def batch() -> Overlay:
     """Return an overlay over an empty store."""
-    return Overlay(MemoryStore(), lambda key: frozenset(), Moment("", 1, 1))
+    return Overlay(MemoryStore(), Moment("", 1, 1))
 
 
 def job(below: Overlay, revision: int) -> Overlay:
     """Return an overlay over another."""
-    return Overlay(below, below.index_keys_of, Moment("", revision, 1))
+    return Overlay(below, Moment("", revision, 1))
 
 
 def test_absorbed_overlay_is_seen_by_the_next() -> None:
@@ -74,4 +74,4 @@ def test_names_move_between_jobs_of_a_batch() -> None:
         above = job(below, revision)
         above.put(key, "", unique={"name": name})
         below.absorb(above)
-    assert dict(below.index_changes) == {("name", "a", "n"): TWO, ("name", "a", "m"): ONE}
+    assert dict(below.taken) == {("name", "a", "n"): TWO, ("name", "a", "m"): ONE}

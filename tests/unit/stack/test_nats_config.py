@@ -10,13 +10,13 @@ import pytest
 
 from hythe import settings
 from hythe.bus.permissions import ROLES
-from hythe.errors import FailedPrecondition
+from hythe.errors import FailedPrecondition, InvalidArgument
 from hythe.settings import Settings
 from hythe.stack import nats_server
 from hythe.stack.keys import ensure_keys
 from hythe.stack.nats_config import render
 from hythe.stack.nats_server import NatsServer
-from hythe.stack.streams import parse_version, wanted
+from hythe.stack.streams import Limits, limits_of, parse_version, wanted
 from tests.fixtures.servers import nats_server_program
 
 
@@ -46,6 +46,32 @@ def test_server_itself_accepts_the_configuration(tmp_path: Path) -> None:
         [nats_server_program(), "-t", "-c", tmp_path / "nats.conf"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("events_bytes", "room"), [(512 << 20, 2 << 30), (2 << 30, (2 << 30) + (512 << 20))])
+def test_server_has_room_for_the_events_that_the_settings_keep(tmp_path: Path, events_bytes: int, room: int) -> None:
+    """A larger stream of events gets a larger store, so that the server does not refuse it."""
+    text = render(
+        port=1, store=tmp_path, host="h", public_keys=ensure_keys(tmp_path), version=(2, 15), events_bytes=events_bytes
+    )
+    assert f"max_file_store: {room}\n" in text
+
+
+@pytest.mark.parametrize("value", ["", "0", "65535", "x", "-1"])
+def test_stream_of_events_that_could_hold_nothing_is_refused(tmp_path: Path, value: str) -> None:
+    """A size below 64 KiB, or none at all, is a mistake; an empty one is the default."""
+    if not value:
+        assert limits_of(_settings(tmp_path)) == Limits()
+        return
+    with pytest.raises(InvalidArgument, match="events_bytes"):
+        _settings(tmp_path, events_bytes=value)
+
+
+def test_settings_limit_the_stream_of_events(tmp_path: Path) -> None:
+    """Age and size are what the settings say, in the server's units."""
+    limits = limits_of(_settings(tmp_path, events_age="3600", events_bytes="1048576"))
+    events = wanted((2, 15), limits)[0]
+    assert (events["max_age"], events["max_bytes"]) == (3600 * 10**9, 1 << 20)
 
 
 def test_configuration_holds_public_halves_only_and_opens_no_other_door(tmp_path: Path) -> None:

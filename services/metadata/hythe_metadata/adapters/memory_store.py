@@ -57,7 +57,7 @@ class MemoryStore:
     async def change(self, work: Work[T]) -> T:
         """See `hythe_metadata.records.RecordStore.change`."""
         self._check_open()
-        transaction = Overlay(self, self._index_keys_of, self.moment)
+        transaction = Overlay(self, self.moment)
         result = work(transaction)
         if transaction.changes_made.records or transaction.changes_made.events:
             self._apply(transaction)
@@ -189,7 +189,3 @@ class MemoryStore:
         if written is not None:
             for entry in written.unique:
                 self._index.pop(entry, None)
-
-    def _index_keys_of(self, key: Key) -> frozenset[IndexKey]:
-        written = self._records.get(key)
-        return written.unique if written else frozenset()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hythe import settings
 from hythe.errors import HytheError, InvalidArgument
+from hythe_metadata.adapters.problem_line import as_line
 from hythe_metadata.adapters.sqlite_dump import SqliteDump
 from hythe_metadata.adapters.store_url import Place, SqlitePlace, read_url
 from hythe_metadata.copying import copy
@@ -98,8 +99,7 @@ def main() -> None:
                 raise InvalidArgument("move metadata store: say copy or unmove")
         print(json.dumps(done))
     except HytheError as error:
-        problem = {"code": error.code, "message": error.message, "cause": error.cause, "next_step": error.next_step}
-        print(json.dumps(problem), file=sys.stderr)
+        print(as_line(error), file=sys.stderr)
         sys.exit(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -44,13 +45,13 @@ class BusOwners:
 
     async def begin(self, host: str, owner: Owner, mark: StoreMark) -> Begun:
         """See `hythe_metadata.gc.owners.Owners.begin`."""
-        request = wire.GcBegin(store_id=mark.store_id, era=mark.era, revision=mark.revision, generation=mark.generation)
+        request = wire.GcBegin(**asdict(mark))
         answer = await self._ask(host, owner, "begin", request, wire.GcBegun, BEGIN_S)
         return Begun(answer.instance, answer.trusted, answer.reason, answer.shared, answer.snapshotter)
 
     async def trust(self, host: str, owner: Owner, mark: StoreMark) -> None:
         """See `hythe_metadata.gc.owners.Owners.trust`."""
-        request = wire.GcTrust(store_id=mark.store_id, era=mark.era, revision=mark.revision, generation=mark.generation)
+        request = wire.GcTrust(**asdict(mark))
         await self._ask(host, owner, "trust", request, Empty, BEGIN_S)
 
     async def content(self, host: str, after: int, limit: int) -> ToldPage:

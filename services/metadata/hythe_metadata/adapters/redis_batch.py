@@ -14,7 +14,7 @@ from hythe.clock import now_rfc3339
 from hythe.ports.metadata import Origin
 from hythe_metadata.adapters import redis_keys as keys
 from hythe_metadata.adapters.redis_cache import Cache
-from hythe_metadata.adapters.redis_view import Found, RedisView
+from hythe_metadata.adapters.redis_view import RedisView
 from hythe_metadata.changes import Happening, Moment
 from hythe_metadata.overlay import IndexKey, Overlay
 from hythe_metadata.records import Change, Edge, Key, Stored, Work
@@ -52,11 +52,9 @@ class CachedView:
 
     def get(self, key: Key) -> Stored | None:
         """See `hythe_metadata.records.View.get`."""
-        return self._found(key)[0]
-
-    def index_keys_of(self, key: Key) -> frozenset[IndexKey]:
-        """Return the entries that a record has in unique indexes."""
-        return self._found(key)[1]
+        if key not in self._cache.records:
+            self._want(key)
+        return self._cache.records[key]
 
     def named(self, index: str, namespace: str, value: str) -> Key | None:
         """See `hythe_metadata.records.View.named`."""
@@ -87,11 +85,6 @@ class CachedView:
         records = [want for want in every if isinstance(want, Key)]
         entries = [want for want in every if not isinstance(want, Key)]
         self._cache.learn(*self._view.fetch(records, entries))
-
-    def _found(self, key: Key) -> Found:
-        if key not in self._cache.records:
-            self._want(key)
-        return self._cache.records[key]
 
     def _want(self, wanted: Key | IndexKey) -> None:
         if self.gathering:
@@ -124,7 +117,7 @@ class Batch:
         self._era = era
         self._begun = revision
         self.revision = revision
-        self.changes = Overlay(view, view.index_keys_of, self._moment())
+        self.changes = Overlay(view, self._moment())
         self._log: list[tuple[int, str]] = []
         self._events: list[tuple[Origin, Happening, Moment]] = []
         self._bytes = 0
@@ -178,9 +171,8 @@ class Batch:
                 *(keys.index_texts(written.unique), keys.edges_text(written.edges), keys.place_text(key)),
                 round(written.keep_s * 1000) if written.keep_s else "",
             )
-        index = self.changes.index_changes.items()
-        dropped = [keys.index_text(entry) for entry, holder in index if holder is None]
-        taken = [text for entry, key in index if key for text in (keys.index_text(entry), keys.key_text(key))]
+        index = self.changes.taken.items()
+        taken = [text for entry, key in index for text in (keys.index_text(entry), keys.key_text(key))]
         log: list[str | int] = [part for entry in self._log for part in entry]
         events = [
             text
@@ -188,7 +180,7 @@ class Batch:
             for text in (keys.object_text(origin, happening), keys.event_text(origin, happening, moment.time))
         ]
         arguments: list[str | int] = [len(log) // 2, *log, len(puts) // 7, *puts, len(deletes) // 2, *deletes]
-        arguments += [len(dropped), *dropped, len(taken) // 2, *taken, len(events) // 2, *events]
+        arguments += [len(taken) // 2, *taken, len(events) // 2, *events]
         return arguments
 
     def _moment(self) -> Moment:
@@ -199,7 +191,7 @@ class Batch:
             self.left.append(task)
             return
         moment = self._moment()
-        above = Overlay(self.changes, self.changes.index_keys_of, moment)
+        above = Overlay(self.changes, moment)
         task.result, task.error, task.wrote = None, None, False
         try:
             task.result = task.work(above)
@@ -223,7 +215,7 @@ class Batch:
             if written is not None:
                 self._bytes += len(written.stored.body) + len(written.stored.bulk)
                 self._bytes += len(keys.edges_text(written.edges))
-        for entry in above.index_changes:
+        for entry in above.taken:
             keys.index_text(entry)
         for origin, happening in above.changes_made.events:
             keys.object_text(origin, happening)

@@ -144,7 +144,7 @@ class RedisDump:
         if body is None:
             raise self._torn(f"{key.kind} {key.name}")
         return RecordEntry(
-            keys.stored_from(key, body, bulk),
+            keys.stored_from(key, body.decode(), (bulk or b"").decode()),
             keys.index_from((unique or b"").decode()),
             tuple(sorted(keys.edges_from((edges or b"").decode()))),
             int(float(due)) if due is not None else 0,

@@ -38,7 +38,16 @@ local function occupied(keys, place, change)
     end
 end
 
+local function free(keys, key)
+    for entry in string.gmatch(redis.call('HGET', keys[UNIQUE], key) or '', '[^\1]+') do
+        if redis.call('HGET', keys[INDEX], entry) == key then
+            redis.call('HDEL', keys[INDEX], entry)
+        end
+    end
+end
+
 local function remove(keys, key, place)
+    free(keys, key)
     if redis.call('HDEL', keys[BODY], key) == 1 then
         redis.call('HDEL', keys[BULK], key)
         redis.call('HDEL', keys[UNIQUE], key)
@@ -58,6 +67,7 @@ local function set_or_delete(key, field, text)
 end
 
 local function put(keys, now, key, body, bulk, unique, edges, place, keep_ms)
+    free(keys, key)
     local made = redis.call('HSET', keys[BODY], key, body)
     if made == 1 then
         redis.call('ZADD', keys[NAMES], 0, key)
@@ -119,10 +129,7 @@ local function commit(keys, args)
     for _ = 1, take() do
         remove(keys, take(), take())
     end
-    for _ = 1, take() do
-        redis.call('HDEL', keys[INDEX], take())
-    end
-    for _ = 1, take() do
+    for _ = 1, take() do -- when all records have given up what they had
         redis.call('HSET', keys[INDEX], take(), take())
     end
     for _ = 1, take() do
@@ -135,7 +142,7 @@ local function commit(keys, args)
     return {'done', revision, batch}
 end
 
--- Returns records (body, bulk, unique entries) and entries of the unique indexes.
+-- Returns records (body and bulk of each) and entries of the unique indexes.
 local function get(keys, args)
     local revision, mark, _, replaced = standing(keys, args[1])
     if replaced then
@@ -146,7 +153,6 @@ local function get(keys, args)
     for i = 3, 2 + records do
         found[#found + 1] = redis.call('HGET', keys[BODY], args[i])
         found[#found + 1] = redis.call('HGET', keys[BULK], args[i])
-        found[#found + 1] = redis.call('HGET', keys[UNIQUE], args[i])
     end
     for i = 3 + records, #args do
         found[#found + 1] = redis.call('HGET', keys[INDEX], args[i])
@@ -184,8 +190,7 @@ local function edges(keys, args)
         return replaced
     end
     local found = redis.call('HSCAN', keys[EDGES], args[2], 'COUNT', args[3])
-    local lengths, text = packed(found[2])
-    return {revision, mark, found[1], lengths, text}
+    return {revision, mark, found[1], table.concat(found[2], '\2')}
 end
 
 local function first_of_log(keys)
@@ -213,8 +218,7 @@ local function since(keys, args)
             end
         end
     end
-    local lengths, text = packed(texts)
-    return {revision, mark, first_of_log(keys), lengths, text}
+    return {revision, mark, first_of_log(keys), table.concat(texts, '\2')}
 end
 
 -- Returns entries of the log of changes after a revision, and after which revision the log begins.
@@ -253,11 +257,6 @@ local function forget(keys, args)
     local due = redis.call('ZRANGE', keys[DUE], '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
     local told = {}
     for _, key in ipairs(due) do
-        for entry in string.gmatch(redis.call('HGET', keys[UNIQUE], key) or '', '[^\1]+') do
-            if redis.call('HGET', keys[INDEX], entry) == key then
-                redis.call('HDEL', keys[INDEX], entry)
-            end
-        end
         local kind, namespace = string.match(key, '^([^%z]*)%z([^%z]*)')
         remove(keys, key, internal[kind] and '' or namespace .. '\0' .. kind)
         told[#told + 1] = 'F' .. key

@@ -1,7 +1,8 @@
 """How the Redis body writes things down: its keys, and records, references, index entries and events as text.
 
-All keys have one hash tag, so they lie together. Parts of a text are joined by ``\\0``, texts of a list by ``\\1``; neither may
-be in a name. The bytes of a record's key sort as (kind, namespace, name) do, which is what ranges of records rest on.
+All keys have one hash tag, so they lie together. Parts of a text are joined by ``\\0``, texts of a list by ``\\1``, lists by
+``\\2``; none of them may be in a name. The bytes of a record's key sort as (kind, namespace, name) do, which is what ranges of
+records rest on.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def joined(*parts: str) -> str:
         InvalidArgument: a part has a character that joins parts or texts.
     """
     text = "\0".join(parts)
-    if "\1" in text or text.count("\0") != len(parts) - 1:
+    if "\1" in text or "\2" in text or text.count("\0") != len(parts) - 1:
         raise InvalidArgument(f"use metadata store: {text[:100]!r} has a control character that no name may have")
     return text
 
@@ -108,10 +109,10 @@ def body_text(stored: Stored) -> str:
     return f"{stored.revision}\n{stored.body}"
 
 
-def stored_from(key: Key, body: bytes, bulk: bytes | None) -> Stored:
+def stored_from(key: Key, body: str, bulk: str) -> Stored:
     """Return a record from what `body_text` wrote and its bulk."""
-    revision, _, text = body.decode().partition("\n")
-    return Stored(key, int(revision), text, bulk.decode() if bulk else "")
+    revision, _, text = body.partition("\n")
+    return Stored(key, int(revision), text, bulk)
 
 
 def change_text(key: Key, *, deleted: bool) -> str:
@@ -163,12 +164,23 @@ def stream_fields(entry: Sequence[bytes | list[bytes]]) -> tuple[int, dict[bytes
     return int(place.partition(b"-")[0]), dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def unpacked(lengths: bytes, data: bytes) -> Iterator[bytes]:
-    """Yield the texts that the server packed into their lengths and one text."""
+def unpacked(lengths: bytes, data: bytes) -> Iterator[str]:
+    """Yield the texts that the server packed into their lengths, in bytes, and one text."""
+    whole = data.decode()
     start = 0
-    for length in map(int, lengths.split()):
-        yield data[start : start + length]
-        start += length
+    if len(whole) == len(data):  # one byte each
+        for length in map(int, lengths.split()):
+            yield whole[start : start + length]
+            start += length
+    else:
+        for length in map(int, lengths.split()):
+            yield data[start : start + length].decode()
+            start += length
+
+
+def separated(data: bytes) -> list[str]:
+    """Return the texts that the server joined by a character that is in none of them."""
+    return data.decode().split("\2") if data else []
 
 
 def _list(text: str) -> list[str]:

@@ -18,8 +18,6 @@ CHUNK = 500
 EDGES_CHUNK = 2000
 _STEP = "read metadata store"
 
-Found = tuple[Stored | None, frozenset[IndexKey]]
-"""A record with its entries in unique indexes, where there is one."""
 Notice = Callable[[int, str], None]
 """Told of the revision and the mark of the state that an answer comes from."""
 
@@ -62,7 +60,7 @@ class RedisView:
 
     def get(self, key: Key) -> Stored | None:
         """See `hythe_metadata.records.View.get`."""
-        return self.fetch([key], [])[0][key][0]
+        return self.fetch([key], [])[0][key]
 
     def named(self, index: str, namespace: str, value: str) -> Key | None:
         """See `hythe_metadata.records.View.named`."""
@@ -71,16 +69,15 @@ class RedisView:
 
     def fetch(
         self, records: Sequence[Key], entries: Sequence[IndexKey]
-    ) -> tuple[dict[Key, Found], dict[IndexKey, Key | None]]:
+    ) -> tuple[dict[Key, Stored | None], dict[IndexKey, Key | None]]:
         """Return records and entries of unique indexes, all from one state."""
         texts = [*map(keys.key_text, records), *map(keys.index_text, entries)]
         answer = self._ask("get", len(records), *texts)[2:]
-        found: dict[Key, Found] = {}
+        found: dict[Key, Stored | None] = {}
         for place, key in enumerate(records):
-            body, bulk, unique = answer[3 * place : 3 * place + 3]
-            stored = None if body is None else keys.stored_from(key, body, bulk)
-            found[key] = stored, keys.index_from((unique or b"").decode())
-        holders = answer[3 * len(records) :]
+            body, bulk = answer[2 * place : 2 * place + 2]
+            found[key] = None if body is None else keys.stored_from(key, body.decode(), (bulk or b"").decode())
+        holders = answer[2 * len(records) :]
         named = {
             entry: None if holder is None else keys.key_from(holder.decode())
             for entry, holder in zip(entries, holders, strict=True)
@@ -95,11 +92,11 @@ class RedisView:
             _, _, again, lengths, data = self._ask("scan", first, last, CHUNK)
             parts = list(keys.unpacked(lengths, data))
             for at in range(0, len(parts), 3):
-                stored = keys.stored_from(keys.key_from(parts[at].decode()), parts[at + 1], parts[at + 2])
+                stored = keys.stored_from(keys.key_from(parts[at]), parts[at + 1], parts[at + 2])
                 if stored.key.name.startswith(prefix):
                     yield stored
             more = bool(again) and bool(parts)
-            first = b"(" + parts[-3] if parts else first
+            first = f"({parts[-3]}".encode() if parts else first
 
     def edges(self) -> Iterator[tuple[Key, Edge]]:
         """See `hythe_metadata.records.View.edges`."""
@@ -108,24 +105,24 @@ class RedisView:
             if found is not None:
                 break
         for key, text in found.items():
-            record = keys.key_from(key.decode())
-            for edge in keys.edges_from(text.decode()):
+            record = keys.key_from(key)
+            for edge in keys.edges_from(text):
                 yield record, edge
 
-    def _edges(self) -> dict[bytes, bytes] | None:
+    def _edges(self) -> dict[str, str] | None:
         """Return all references as they are at the end of the call, or None where too much changed meanwhile."""
-        found: dict[bytes, bytes] = {}
+        found: dict[str, str] = {}
         begun, cursor = -1, b"0"
         while begun < 0 or cursor != b"0":
-            revision, _, cursor, lengths, data = self._ask("edges", cursor, EDGES_CHUNK)
+            revision, _, cursor, data = self._ask("edges", cursor, EDGES_CHUNK)
             begun = int(revision) if begun < 0 else begun
-            parts = iter(keys.unpacked(lengths, data))
-            found.update(zip(parts, parts, strict=True))
-        _, _, oldest, lengths, data = self._ask("since", begun)
+            parts = keys.separated(data)
+            found.update(zip(parts[::2], parts[1::2], strict=True))
+        _, _, oldest, data = self._ask("since", begun)
         if oldest > begun:
             return None
-        parts = iter(keys.unpacked(lengths, data))
-        for key, text in zip(parts, parts, strict=True):
+        parts = keys.separated(data)
+        for key, text in zip(parts[::2], parts[1::2], strict=True):
             if text:
                 found[key] = text
             else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
 
+from hythe import failpoints
 from hythe.durable import sync_directory
 from hythe.errors import AlreadyExists, InvalidArgument, NotFound
 from hythe_metadata.adapters import sqlite_check
@@ -64,7 +66,7 @@ def restore(source: Path, path: Path) -> Path | None:
     for rest in path.parent.glob(f"{draft.name}*"):
         rest.unlink()
     with STORE.translated("restore metadata store from", source):
-        draft.write_bytes(source.read_bytes())
+        shutil.copyfile(source, draft)
         draft.chmod(0o600)
         try:
             connection = prepare(draft)
@@ -82,8 +84,9 @@ def restore(source: Path, path: Path) -> Path | None:
             for rest in path.parent.glob(f"{draft.name}*"):
                 rest.unlink()
             raise
-    before = _move_away(path)
-    draft.rename(path)
+    before = _keep(path)
+    failpoints.reach("metadata.restore")
+    draft.rename(path)  # at once: a store that is missing would be made anew, empty
     sync_directory(path.parent)
     return before
 
@@ -105,7 +108,7 @@ def _there(target: Path) -> AlreadyExists:
 
 
 def _era(path: Path) -> int:
-    """Return the era of the store at `path`, 0 if it can't be read: then nothing can be told apart by it."""
+    """Return the era of the store at `path`; where it can't be read one that is higher than any that was counted up."""
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_S)
         try:
@@ -114,25 +117,31 @@ def _era(path: Path) -> int:
         finally:
             connection.close()
     except sqlite3.Error:
-        return 0
-    return int(era) if application == STORE.application_id else 0
+        return int(time.time())
+    return int(era) if application == STORE.application_id else int(time.time())
 
 
-def _move_away(path: Path) -> Path | None:
-    """Give the store at `path`, with its log, a name that says when it was replaced."""
+def _keep(path: Path) -> Path | None:
+    """Give the store at `path` a second name that says when it was replaced; its log, if it has one, only that name.
+
+    A store that could be read has no log any more, for `_era` was the last to close it.
+    """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     before = path.with_name(f"{path.name}.before-{stamp}")
     number = 1
     while before.exists():
         number += 1
         before = path.with_name(f"{path.name}.before-{stamp}-{number}")
-    moved = None
-    for ending in ("-wal", "-shm", ""):
+    kept = None
+    if path.exists():
+        os.link(path, before)
+        kept = before
+    for ending in ("-wal", "-shm"):
         part = path.with_name(f"{path.name}{ending}")
         if part.exists():
             part.rename(before.with_name(f"{before.name}{ending}"))
-            moved = before
-    return moved
+            kept = before
+    return kept
 
 
 def _sync(path: Path) -> None:

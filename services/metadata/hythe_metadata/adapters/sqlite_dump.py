@@ -43,7 +43,11 @@ class SqliteDump:
         if not self._path.exists():
             raise FailedPrecondition(f"{_STEP} {self._path}: there is none")
         open_store(self._path).close()  # looks whether it is whole, ours and not moved, and brings it up to date
+        with STORE.translated(_STEP, self._path):
+            self._connection.execute("PRAGMA journal_mode = DELETE")  # refused while anybody else has it open
         self._say_moved(unfinished(to))
+        with STORE.translated(_STEP, self._path):
+            self._connection.execute("PRAGMA journal_mode = WAL")
         return self.head()
 
     def finish(self, to: str) -> None:
@@ -188,8 +192,10 @@ def _write(connection: sqlite3.Connection, entry: Entry, counts: Counter[tuple[s
         if key.kind not in INTERNAL_KINDS:
             counts[key.namespace, key.kind] += 1
     elif isinstance(entry, NumberEntry):
-        number = (entry.namespace, entry.noun, entry.object_id, entry.last, entry.changed_ms * _MS_NS)
-        connection.execute("INSERT INTO event_numbers VALUES (?, ?, ?, ?, ?)", number)
+        connection.execute(
+            "INSERT INTO event_numbers VALUES (?, ?, ?, ?, ?)",
+            (entry.namespace, entry.noun, entry.object_id, entry.last, entry.changed_ms * _MS_NS),
+        )
     else:
         _write_event(connection, entry)
 

@@ -6,7 +6,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping
 
+from hythe.clock import now_ns
 from hythe_metadata.adapters.sqlite_tables import TABLES
+from hythe_metadata.references import edges_of_labels
 
 Upgrade = Callable[[sqlite3.Connection], None]
 
@@ -34,7 +36,9 @@ def _from_1(connection: sqlite3.Connection) -> None:
     ).fetchall():
         body = json.dumps([kind, hashed, result], separators=(",", ":"))
         _put(connection, "request", "", f"{namespace} {caller} {request_id}", 0, body, forget_ns=changed_ns + _KEEP_NS)
-    connection.execute("INSERT INTO event_numbers SELECT namespace, noun, object_id, last, 0 FROM old_event_numbers")
+    connection.execute(  # when an object was last told of wasn't kept, so its number is remembered from now on
+        "INSERT INTO event_numbers SELECT namespace, noun, object_id, last, ? FROM old_event_numbers", (now_ns(),)
+    )
     connection.execute(f"INSERT INTO outbox ({_OUTBOX}) SELECT {_OUTBOX} FROM old_outbox")
     connection.execute(
         "INSERT INTO sqlite_sequence (name, seq) SELECT 'outbox', seq FROM sqlite_sequence WHERE name = 'old_outbox'"
@@ -60,6 +64,7 @@ def _containers_from_1(connection: sqlite3.Connection) -> None:
     for row in rows:
         (id_, namespace, name, reference, digest, host, spec, desired, phase, era, epoch) = row[:11]
         revision, created_at, wish_hash, lease_s, changed_ns = row[11:]
+        labels = _labels_of(spec)
         body = {
             "name": name,
             "reference": reference,
@@ -71,7 +76,7 @@ def _containers_from_1(connection: sqlite3.Connection) -> None:
             "epoch_revision": epoch,
             "created_at": created_at,
             "updated_at": created_at,
-            "labels": {},
+            "labels": labels,
             "runtime": "",
             "snapshotter": "",
             "wish_hash": wish_hash,
@@ -86,10 +91,21 @@ def _containers_from_1(connection: sqlite3.Connection) -> None:
         place = ("container", namespace, id_)
         connection.execute("INSERT INTO uniques VALUES ('container.name', ?, ?, ?, ?, ?)", (namespace, name, *place))
         connection.execute("INSERT INTO uniques VALUES ('container.id', '', ?, ?, ?, ?)", (id_, *place))
-        edges = [("snapshot/*", id_, "snapshot_key"), *([("content", digest, "image")] if digest else [])]
+        edges = {("snapshot/*", id_, "snapshot_key"), *([("content", digest, "image")] if digest else [])}
+        edges |= {(edge.kind, edge.name, edge.via) for edge in edges_of_labels(labels)}
         connection.executemany("INSERT INTO edges VALUES (?, ?, ?, ?, ?, ?)", [(*place, *edge) for edge in edges])
     for id_, changed_ns in connection.execute("SELECT id, changed_ns FROM old_gone").fetchall():
         _put(connection, "gone", "", id_, 0, "{}", forget_ns=changed_ns + _KEEP_NS)
+
+
+def _labels_of(spec: str) -> dict[str, str]:
+    """Return the labels that version 1 had only in the spec."""
+    try:
+        wanted = json.loads(spec)
+    except ValueError:
+        return {}  # version 1 never read it
+    found = wanted.get("labels") if isinstance(wanted, dict) else None
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 
 
 def _images_from_1(connection: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hythe import tracing
@@ -67,15 +67,17 @@ class Collector:
         """Tell whether a lease keeps nothing any more."""
         return expired(lease, self._clock, self._wall_ns)
 
-    async def collect(self, wish: Wish, *, wait_s: float = 30.0) -> Report:
+    async def collect(self, wish: Wish, headers: Mapping[str, str] | None = None, *, wait_s: float = 30.0) -> Report:
         """Carry out one collection, when it is this process's turn; owners that don't answer are passed over.
+
+        It is a trace of its own, or part of the one that `headers` carry.
 
         Raises:
             Unavailable: another process has had the turn for `wait_s` seconds.
             HytheError: of the store.
         """
         async with turn(self._store, self._clock, self._process, wait_s):
-            with tracing.span("collect garbage", hythe__dry_run=wish.dry_run) as span:
+            with tracing.span("collect garbage", parent=headers, hythe__dry_run=wish.dry_run) as span:
                 started_s = time.monotonic()
                 report = await self._collect(wish)
                 report.total_ms = (time.monotonic() - started_s) * 1000
@@ -125,7 +127,8 @@ class Collector:
 
     def _begun(self, transaction: Transaction) -> StoreMark:
         generation = generations.begin(transaction)
-        return StoreMark(self._store.store_id, self._store.era, transaction.moment.revision, generation)
+        store = self._store
+        return StoreMark(store.store_id, store.era, transaction.moment.revision, generation, self._process)
 
     def _suspended(self) -> str:
         """Return why nothing may be swept now: somebody has set the wall clock, and what ended by it may not have ended."""

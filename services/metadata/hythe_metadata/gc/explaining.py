@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from hythe.errors import HytheError
 from hythe.ports.metadata import ALL_NAMESPACES
 from hythe_metadata import contents, lease_records
-from hythe_metadata.gc.graph import SNAPSHOT
+from hythe_metadata.gc.graph import ANY_SNAPSHOTTER, SNAPSHOT, Graph
 from hythe_metadata.gc.owners import Explained, Owners
 from hythe_metadata.gc.parties import known_hosts
 from hythe_metadata.gc.reading import Ended, Reading, reading
@@ -50,31 +50,37 @@ class Explainer:
             answer = Answer("content", digest, exists=any(hint.holders for hint in hints))
             answer.hosts = sorted({holder for hint in hints for holder in hint.holders})
             answer.size_bytes = max((hint.size_bytes for hint in hints), default=0)
-            roots = await self._with_owners(found, targets)
+            explained = await self._explain("")
+            roots = await self._with_owners(found, targets, explained)
         else:
-            answer, targets, roots = await self._snapshot(found, name)
+            explained = await self._explain(name)
+            answer, targets, roots = self._snapshot(found, name, explained)
         if not targets:
             raise not_found(name)
         answer.paths = paths_to(found, roots, targets)
         answer.goes = await self._goes(answer)
+        answer.silent = sorted(host for host, one in explained.items() if one is None)
         return answer
 
-    async def _snapshot(self, found: Reading, name: str) -> tuple[Answer, list[int], dict[int, str]]:
-        explained = await self._explain(name)
-        there = {host: one for host, one in explained.items() if one.snapshots}
-        kinds = {SNAPSHOT + one.snapshotter for one in explained.values()}
-        referred = [number for number in found.graph.of_kind(SNAPSHOT) if found.graph.at(number).name == name]
-        targets = list(dict.fromkeys([
-            *referred, *(found.graph.node(kind, NO_NAMESPACE, name) for kind in sorted(kinds) if there),
-        ]))  # fmt: skip
+    def _snapshot(
+        self, found: Reading, name: str, explained: dict[str, Explained | None]
+    ) -> tuple[Answer, list[int], dict[int, str]]:
+        there = {host: one for host, one in explained.items() if one is not None and one.snapshots}
+        kinds = {SNAPSHOT + one.snapshotter for one in there.values()}
+        kinds |= {found.graph.kind_at(n) for n in found.graph.of_kind(SNAPSHOT) if found.graph.at(n).name == name}
+        if there:
+            kinds.discard(ANY_SNAPSHOTTER)  # what refers to it there is known to refer to it here
+        targets = [found.graph.node(kind, NO_NAMESPACE, name) for kind in sorted(kinds)]
         roots = self._connect(found, explained)
         answer = Answer("snapshot", name, exists=bool(there), hosts=sorted(there))
         answer.size_bytes = max((one.size_bytes for one in there.values()), default=0)
         return answer, targets, roots
 
-    async def _with_owners(self, found: Reading, targets: Sequence[int]) -> dict[int, str]:
+    async def _with_owners(
+        self, found: Reading, targets: Sequence[int], explained: dict[str, Explained | None]
+    ) -> dict[int, str]:
         """Add to the graph what snapshots refer to, and what keeps those that lead to `targets`."""
-        roots = self._connect(found, await self._explain(""))
+        roots = self._connect(found, explained)
         turned, seen, waiting = found.graph.turned(), set(targets), list(targets)
         while waiting:
             for source, _ in turned.references(waiting.pop()):
@@ -88,24 +94,28 @@ class Explainer:
             roots |= self._connect(found, await self._explain(node.name))
         return roots
 
-    async def _explain(self, name: str) -> dict[str, Explained]:
+    async def _explain(self, name: str) -> dict[str, Explained | None]:
+        """Ask all hosts at once; of those that don't answer there is None."""
         hosts = await self._store.read(known_hosts)
 
         async def ask(host: str) -> Explained | None:
             try:
                 return await self._owners.explain(host, name)
             except HytheError:
-                return None  # what this host knows isn't known; the answer names those that have told
+                return None
 
         answers = await asyncio.gather(*(ask(host) for host in hosts))
-        return {host: answer for host, answer in zip(hosts, answers, strict=True) if answer is not None}
+        return dict(zip(hosts, answers, strict=True))
 
     @staticmethod
-    def _connect(found: Reading, explained: dict[str, Explained]) -> dict[int, str]:
+    def _connect(found: Reading, explained: dict[str, Explained | None]) -> dict[int, str]:
         """Add to the graph what owners told; return all roots, theirs as well."""
         graph, roots = found.graph, found.roots
         naming = Naming(graph)
+        turned: Graph | None = None
         for host, one in explained.items():
+            if one is None:
+                continue
             kind = SNAPSHOT + one.snapshotter
             for link in one.snapshots:
                 number = graph.node(kind, NO_NAMESPACE, link.name)
@@ -113,6 +123,11 @@ class Explainer:
                     graph.refer(number, graph.node(kind, NO_NAMESPACE, link.parent), "parent")
                 if link.held:
                     roots[number] = f"{link.held} on {host}"
+                anywhere = graph.find(ANY_SNAPSHOTTER, NO_NAMESPACE, link.name)
+                if anywhere is not None:  # what refers to it wherever it is refers to it here
+                    turned = turned or graph.turned()
+                    for source, via in turned.references(anywhere):
+                        graph.refer(source, number, via)
             for reference in one.references:
                 snapshot = graph.node(kind, NO_NAMESPACE, reference.snapshot)
                 for number in naming.nodes(reference.kind, reference.name):
@@ -147,7 +162,7 @@ def _content_nodes(found: Reading, namespace: str, digest: str) -> Iterable[int]
     if namespace != ALL_NAMESPACES:
         number = found.graph.find(contents.KIND, namespace, digest)
         return [] if number is None else [number]
-    return [number for number in found.graph.of_kind(f"{contents.KIND}\0") if found.graph.at(number).name == digest]
+    return [number for number in found.graph.of_kind(contents.KIND) if found.graph.at(number).name == digest]
 
 
 def _duration(seconds: float) -> str:

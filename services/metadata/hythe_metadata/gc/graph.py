@@ -15,6 +15,8 @@ from hythe_metadata.records import NO_NAMESPACE, Edge, Key
 BACK = "back:"
 SNAPSHOT = "snapshot/"
 """Kinds of snapshots begin with it, by snapshotter."""
+ANY_SNAPSHOTTER = "snapshot/*"
+"""Kind of a snapshot that is with whichever snapshotter a host has."""
 _NONE = -1
 _WHITE, _FLAT, _GREY, _BLACK = range(4)
 
@@ -28,12 +30,22 @@ class Node:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The nodes of one kind and namespace: the number of both together, and the numbers of nodes by name."""
+
+    kind: int
+    numbers: dict[str, int]
+
+
 class Graph:
     """Nodes by number, from 0 without gaps, and what they refer to."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._texts: list[str] = []
+        self._tables: dict[tuple[str, str], _Table] = {}
+        self._kinds: list[tuple[str, str]] = []
+        self._kind_of = array("i")
+        self._names: list[str] = []
         self._first = array("i")
         self._following = array("i")
         self._targets = array("i")
@@ -43,7 +55,7 @@ class Graph:
 
     def __len__(self) -> int:
         """Return the number of nodes."""
-        return len(self._texts)
+        return len(self._names)
 
     @property
     def edges(self) -> int:
@@ -52,20 +64,19 @@ class Graph:
 
     def node(self, kind: str, namespace: str, name: str) -> int:
         """Return the number of a node, which is made if there is none."""
-        return self._number(_text(kind, namespace, name))
+        return self._number(self._table(kind, namespace), name)
 
     def find(self, kind: str, namespace: str, name: str) -> int | None:
         """Return the number of a node if there is one."""
-        return self._numbers.get(_text(kind, namespace, name))
+        return self._table(kind, namespace).numbers.get(name)
 
     def at(self, number: int) -> Node:
         """Return the node of a number."""
-        kind, namespace, name = self._texts[number].split("\0", 2)
-        return Node(kind, namespace, name)
+        return Node(*self._kinds[self._kind_of[number]], self._names[number])
 
     def kind_at(self, number: int) -> str:
         """Return the kind of a node."""
-        return self._texts[number].partition("\0")[0]
+        return self._kinds[self._kind_of[number]][0]
 
     def refer(self, source: int, target: int, via: str) -> None:
         """Add a reference."""
@@ -79,27 +90,29 @@ class Graph:
 
         A back reference says that what it names refers to the record.
         """
-        numbers, texts, first, following = self._numbers, self._texts, self._first, self._following
-        targets, vias, via_numbers = self._targets, self._vias, self._via_numbers
+        first, following, targets = self._first, self._following, self._targets
+        vias, via_numbers = self._vias, self._via_numbers
         records = array("i")
-        last, source = None, 0
-        for key, edge in edges:  # a few hundred thousand times: everything that it needs stands here
-            if key is not last and key != last:
-                last, source = key, self._number(_text_of(key))
+        kind = namespace = name = to_kind = None
+        numbers: dict[str, int] = {}
+        source, back, table = 0, False, _Table(0, numbers)
+        for key, edge in edges:  # a few hundred thousand times: what it needs often stands here
+            moved = key.namespace != namespace
+            if moved or key.name != name or key.kind != kind:
+                kind, namespace, name = key.kind, key.namespace, key.name
+                source = self._number(self._table(kind, namespace), name)
                 records.append(source)
-            kind, via = edge.kind, via_numbers.get(edge.via)
+            if moved or edge.kind != to_kind:
+                to_kind = edge.kind
+                back = to_kind.startswith(BACK)
+                table = self._table(to_kind[len(BACK) :] if back else to_kind, key.namespace)
+                numbers = table.numbers
+            target = numbers.get(edge.name)
+            if target is None:
+                target = self._number(table, edge.name)
+            via = via_numbers.get(edge.via)
             if via is None:
                 via = self._via(edge.via)
-            back = kind.startswith(BACK)
-            if back:
-                kind = kind[len(BACK) :]
-            namespace = NO_NAMESPACE if kind.startswith(SNAPSHOT) else key.namespace
-            text = f"{kind}\0{namespace}\0{edge.name}"
-            target = numbers.get(text)
-            if target is None:
-                target = numbers[text] = len(texts)
-                texts.append(text)
-                first.append(_NONE)
             start, end = (target, source) if back else (source, target)
             following.append(first[start])
             first[start] = len(targets)
@@ -114,17 +127,27 @@ class Graph:
             yield self._targets[edge], self._via_texts[self._vias[edge]]
             edge = self._following[edge]
 
-    def of_kind(self, prefix: str) -> Iterator[int]:
-        """Yield the nodes whose kind begins with `prefix`."""
-        return (number for number, text in enumerate(self._texts) if text.startswith(prefix))
+    def of_kind(self, kind: str) -> list[int]:
+        """Return the nodes of a kind, or of all kinds that begin with it if that is `SNAPSHOT`."""
+        return [
+            number
+            for (known, _), table in self._tables.items()
+            if known == kind or (kind == SNAPSHOT and known.startswith(kind))
+            for number in table.numbers.values()
+        ]
 
     def turned(self) -> Graph:
         """Return a graph of the same nodes in which every reference goes the other way."""
         other = Graph()
-        other._numbers, other._texts = self._numbers, self._texts
+        other._tables, other._kinds, other._kind_of, other._names = (
+            self._tables,
+            self._kinds,
+            self._kind_of,
+            self._names,
+        )
         other._via_numbers, other._via_texts = self._via_numbers, self._via_texts
-        other._first = array("i", [_NONE]) * len(self._texts)
-        for source in range(len(self._texts)):
+        other._first = array("i", [_NONE]) * len(self._names)
+        for source in range(len(self._names)):
             edge = self._first[source]
             while edge != _NONE:
                 target = self._targets[edge]
@@ -157,11 +180,20 @@ class Graph:
             found.append(number)
         return found
 
-    def _number(self, text: str) -> int:
-        number = self._numbers.get(text)
+    def _table(self, kind: str, namespace: str) -> _Table:
+        place = kind, NO_NAMESPACE if kind.startswith(SNAPSHOT) else namespace
+        table = self._tables.get(place)
+        if table is None:
+            table = self._tables[place] = _Table(len(self._kinds), {})
+            self._kinds.append(place)
+        return table
+
+    def _number(self, table: _Table, name: str) -> int:
+        number = table.numbers.get(name)
         if number is None:
-            number = self._numbers[text] = len(self._texts)
-            self._texts.append(text)
+            number = table.numbers[name] = len(self._names)
+            self._names.append(name)
+            self._kind_of.append(table.kind)
             self._first.append(_NONE)
         return number
 
@@ -208,11 +240,3 @@ class Marking:
 
     def _grow(self) -> None:
         self._colours.extend(bytes(len(self.graph) - len(self._colours)))
-
-
-def _text(kind: str, namespace: str, name: str) -> str:
-    return f"{kind}\0{NO_NAMESPACE if kind.startswith(SNAPSHOT) else namespace}\0{name}"
-
-
-def _text_of(key: Key) -> str:
-    return f"{key.kind}\0{key.namespace}\0{key.name}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
+from hythe import tracing
 from hythe.errors import HytheError, OutOfRange, Unavailable
 from hythe_metadata import contents
 from hythe_metadata.gc.cycle import Wish
@@ -18,7 +20,8 @@ LOOK_S = 1.0
 """Changes are counted this often at most."""
 _MOST_CHANGES = 1000
 
-Collect = Callable[[Wish], Awaitable[Report]]
+Collect = Callable[[Wish, Mapping[str, str] | None], Awaitable[Report]]
+"""Collects; the second is the trace context of who asked first, None where nobody did."""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class Scheduler:
         self._noted = noted
         self._clock_s = clock_s
         self._pace = Pace(thresholds, clock_s())
-        self._asked: dict[Wish, asyncio.Future[Report]] = {}
+        self._asked: dict[Wish, tuple[asyncio.Future[Report], Mapping[str, str]]] = {}
         self._wake = asyncio.Event()
         self._changed = True
         self._counted: int | None = None
@@ -59,11 +62,12 @@ class Scheduler:
         if self._stopped:
             raise Unavailable("collect garbage: metadata is stopping", service="metadata", outcome="not started")
         wish = wish or Wish()
-        future = self._asked.get(wish)
-        if future is None:
-            future = self._asked[wish] = asyncio.get_running_loop().create_future()
+        if wish not in self._asked:
+            headers: dict[str, str] = {}
+            tracing.inject(headers)
+            self._asked[wish] = asyncio.get_running_loop().create_future(), headers
             self._wake.set()
-        return await asyncio.shield(future)
+        return await asyncio.shield(self._asked[wish][0])
 
     def within_s(self) -> float | None:
         """Return in how many seconds the next collection is due; None while nothing makes one due."""
@@ -77,29 +81,29 @@ class Scheduler:
                 due_s = self._pace.due_s(self._clock_s())
                 if self._asked:
                     wish = next(iter(self._asked))
-                    await self._once(wish, self._asked.pop(wish))
+                    await self._once(wish, *self._asked.pop(wish))
                 elif due_s == 0:
                     await self._once(Wish(), None)
                 else:
                     await self._rest(LOOK_S if due_s is None else min(LOOK_S, due_s))
         finally:
             self._stopped = True
-            for future in self._asked.values():
+            for future, _ in self._asked.values():
                 future.set_exception(Unavailable("collect garbage: metadata is stopping", service="metadata"))
                 future.exception()  # somebody may have stopped waiting
 
     async def _rest(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
-        finally:
-            self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation that comes with the wake
+                await self._wake.wait()
+        self._wake.clear()
 
-    async def _once(self, wish: Wish, future: asyncio.Future[Report] | None) -> None:
+    async def _once(
+        self, wish: Wish, future: asyncio.Future[Report] | None, headers: Mapping[str, str] | None = None
+    ) -> None:
         began_s = self._clock_s()
         try:
-            report = await self._collect(wish)
+            report = await self._collect(wish, headers)
         except Exception as error:  # the periodic loop: the next collection makes up for it
             if not isinstance(error, HytheError):
                 log.exception("a collection failed")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from hythe import tracing
-from hythe_metadata.gc.graph import SNAPSHOT, Graph, Marking
+from hythe_metadata.gc.graph import ANY_SNAPSHOTTER, SNAPSHOT, Graph, Marking
 from hythe_metadata.gc.owners import MOST_ROOTS, Owners, SnapshotReference
 from hythe_metadata.gc.parties import Parties, Party
 from hythe_metadata.records import NO_NAMESPACE
@@ -26,7 +26,7 @@ class Naming:
             return [self._graph.node(kind, NO_NAMESPACE, name)]
         if kind not in self._named:
             named: dict[str, list[int]] = defaultdict(list)
-            for number in self._graph.of_kind(f"{kind}\0"):
+            for number in self._graph.of_kind(kind):
                 named[self._graph.at(number).name].append(number)
             self._named[kind] = named
         return self._named[kind].get(name, ())
@@ -59,11 +59,12 @@ async def mark_everywhere(owners: Owners, parties: Parties, marking: Marking, ge
         wanted: dict[str, list[int]] = defaultdict(list)
         for number in marking.graph.of_kind(SNAPSHOT):
             if marking.stays(number):
-                wanted[marking.graph.kind_at(number).removeprefix(SNAPSHOT)].append(number)
+                wanted[marking.graph.kind_at(number)].append(number)
         asking = []
         for host, party in parties.bundle.items():
             if party.there and party.begun is not None:
-                roots = [number for number in wanted[party.begun.snapshotter] if number not in sent[host]]
+                kinds = (SNAPSHOT + party.begun.snapshotter, ANY_SNAPSHOTTER)
+                roots = [number for kind in kinds for number in wanted[kind] if number not in sent[host]]
                 if roots or rounds == 1:
                     sent[host].update(roots)
                     names = [marking.graph.at(number).name for number in roots]

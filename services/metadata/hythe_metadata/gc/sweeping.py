@@ -151,7 +151,7 @@ class Sweeper:
 
     async def ingests(self) -> None:
         """Sweep ingests that were left, but for those that leases keep."""
-        nodes = [self.reading.graph.at(number) for number in self.reading.graph.of_kind(f"{INGEST}\0")
+        nodes = [self.reading.graph.at(number) for number in self.reading.graph.of_kind(INGEST)
                  if self.marking.stays(number)]  # fmt: skip
         keep = [(node.namespace, node.name) for node in nodes]
         if len(keep) > MOST_ROOTS:

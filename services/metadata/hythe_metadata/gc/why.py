@@ -40,6 +40,7 @@ class Answer:
     size_bytes: int = 0
     paths: list[list[Step]] = field(default_factory=list)
     goes: str = ""
+    silent: list[str] = field(default_factory=list)
 
 
 def find_content(namespace: str, name: str) -> Read[list[ContentHint]]:
@@ -100,7 +101,7 @@ def paths_to(reading: Reading, roots: dict[int, str], targets: Sequence[int]) ->
             if source not in came:
                 came[source] = (number, via)
                 waiting.append(source)
-    return sorted(found, key=len)
+    return sorted(found, key=lambda path: (len(path), path[0].node))
 
 
 def _path(graph: Graph, came: dict[int, tuple[int, str] | None], number: int, why: str) -> list[Step]:

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from hythe import failpoints
 from hythe.errors import HytheError
 from hythe_runtime.agent.ending import end_all
 from hythe_runtime.agent.model import Event
@@ -107,6 +108,8 @@ class Outbox:
                     waiting.popleft()
                 self._confirm(container_id, stored)
                 return
+        failpoints.reach("agent.before_event")
         await self._store.store(event)
+        failpoints.reach("agent.after_event")
         waiting.popleft()
         self._confirm(container_id, event.number)

@@ -6,6 +6,16 @@ from collections.abc import Mapping
 
 from hythe.errors import InvalidArgument
 
+GC = "containerd.io/gc."
+"""All labels that garbage collection reads begin with it."""
+GC_ROOT = f"{GC}root"
+"""What has it stays though nothing refers to it."""
+GC_EXPIRE = f"{GC}expire"
+"""When a lease ends, by RFC 3339."""
+GC_FLAT = f"{GC}flat"
+"""A lease that has it keeps what it names and nothing that this refers to."""
+UNCOMPRESSED = "containerd.io/uncompressed"
+"""The digest of a layer's bytes before they were compressed."""
 MAX_LABEL_BYTES = 4096
 """Most bytes of a label's key and value together, as in containerd."""
 

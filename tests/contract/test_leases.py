@@ -6,10 +6,11 @@ import pytest
 
 from hythe.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from hythe.identifiers import check_id, new_id
+from hythe.labels import GC_EXPIRE, GC_FLAT
 from hythe.ports.metadata import Origin
 from hythe_metadata import leases
-from hythe_metadata.lease_clock import GC_EXPIRE, LeaseClock, ends_at_ns
-from hythe_metadata.lease_records import FLAT, LeaseRecord, Resource, expired, left_s
+from hythe_metadata.lease_clock import LeaseClock, ends_at_ns
+from hythe_metadata.lease_records import LeaseRecord, Resource, expired, left_s
 from hythe_metadata.leases import LeaseWish
 from hythe_metadata.records import Edge, Key, RecordStore
 from tests.fakes.boottime import Boottime
@@ -125,9 +126,9 @@ async def test_resource_that_nothing_can_be_is_refused(record_store: RecordStore
 async def test_flat_lease_says_so(record_store: RecordStore) -> None:
     """A lease with containerd's label for it keeps only what it names; taking the label away ends that."""
     await make(record_store, "l1", BLOB)
-    flat = await record_store.change(leases.label(asks(), "l1", {FLAT: "true"}))
+    flat = await record_store.change(leases.label(asks(), "l1", {GC_FLAT: "true"}))
     assert flat.flat
-    assert not (await record_store.change(leases.label(asks(), "l1", {FLAT: ""}))).flat
+    assert not (await record_store.change(leases.label(asks(), "l1", {GC_FLAT: ""}))).flat
 
 
 async def test_lease_ends_after_its_duration_unless_it_is_renewed(

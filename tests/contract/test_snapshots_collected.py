@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
+from hythe.labels import GC_ROOT
 from hythe.linux import libc
 from tests.contract.test_snapshots_crashes import recorded
 from tests.contract.test_snapshots_told import replay, told
-from tests.fixtures.collecting import GC_ROOT, LIFE, Collections, collector_of, store_at
+from tests.fixtures.collecting import LIFE, Collections, collector_of, store_at
 from tests.fixtures.snapshots import Body, commit, run_process, shown, tree, write
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hythe.errors import FailedPrecondition, HytheError, OutOfRange, Unavailable
 from hythe.gc_trust import StoreMark, Trust, confirmed, judge
+from hythe.labels import GC_ROOT
 from hythe_metadata.contents import Told
 from hythe_metadata.gc.owners import (
     Begun,
@@ -24,7 +25,6 @@ from hythe_metadata.references import edges_of_labels
 from tests.fakes.gc_watch import Watch
 
 SNAPSHOTTER = "overlayfs"
-GC_ROOT = "containerd.io/gc.root"
 BLOB_BYTES = 100
 SNAPSHOT_BYTES = 1000
 

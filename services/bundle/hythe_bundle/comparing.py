@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hythe import tracing
 from hythe.errors import FailedPrecondition, NotFound
+from hythe.labels import UNCOMPRESSED
 from hythe.oci import Descriptor
 from hythe.ports.snapshots import Snapshot, Snapshotter
 from hythe_bundle import id_maps
@@ -18,7 +19,6 @@ from hythe_bundle.storing import Additions, Store
 
 ATTEMPTS = 3
 WORKERS = 2
-UNCOMPRESSED = "containerd.io/uncompressed"
 LAYER_TYPES = {
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",

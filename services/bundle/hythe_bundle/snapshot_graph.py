@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hythe.labels import GC_ROOT
 from hythe.ports.snapshots import Kind
 
-PREFIX = "containerd.io/gc."
-ROOT = f"{PREFIX}root"
 _REFERENCE = re.compile(
     r"containerd\.io/gc\.(?P<back>b?)ref\."
     r"(?:(?P<kind>content|image|container)|snapshot\.(?P<snapshotter>[A-Za-z0-9_-]+))(?:[./].*)?"
@@ -27,7 +26,7 @@ class Node:
     Attributes:
         number: of its place.
         parent: name of the one that it lies on; empty for none.
-        labels: those that begin with `PREFIX`.
+        labels: those that begin with `hythe.labels.GC`.
         is_bundle: whether it is the root file system of a container that was not released yet.
     """
 
@@ -134,8 +133,8 @@ class Graph:
         """Return the snapshots that this host keeps by itself, and why: labelled so, a container's, or with a place `in_use`."""
         roots: dict[str, str] = {}
         for node in self.nodes.values():
-            if node.labels.get(ROOT):
-                roots[node.name] = f"label {ROOT}"
+            if node.labels.get(GC_ROOT):
+                roots[node.name] = f"label {GC_ROOT}"
             elif node.is_bundle:
                 roots[node.name] = f"bundle {node.name}"
             elif node.number in in_use:

@@ -7,14 +7,13 @@ from hythe.bus.service import Service
 from hythe.digest import parse_digest
 from hythe.gc_trust import StoreMark
 from hythe.identifiers import check_namespace
+from hythe.labels import GC
 from hythe.wire import gc as wire
 from hythe.wire.base import Empty
 from hythe_distribution.collecting import Collector, Swept
 from hythe_distribution.leftovers import Named
 from hythe_distribution.records import BlobChange
 from hythe_distribution.workers import Workers
-
-LABEL_PREFIX = "containerd.io/gc."
 
 
 class GcHandlers:
@@ -85,7 +84,7 @@ def _record(change: BlobChange) -> wire.GcContent:
         namespace=change.namespace,
         digest=str(change.digest),
         size_bytes=change.size_bytes,
-        labels={key: value for key, value in change.labels.items() if key.startswith(LABEL_PREFIX)},
+        labels={key: value for key, value in change.labels.items() if key.startswith(GC)},
         gone=change.gone,
     )
 

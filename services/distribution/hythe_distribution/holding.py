@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hythe.holding import Held
+from hythe.labels import GC
 from hythe.ports.leases import Referred
 from hythe_distribution.image_labels import Brought, publications
 from hythe_distribution.publishing import Publisher
 from hythe_distribution.records import Publication
-
-_COLLECTION = "containerd.io/gc."
 
 
 def references(brought: Iterable[Brought]) -> tuple[Referred, ...]:
@@ -25,7 +24,7 @@ def references(brought: Iterable[Brought]) -> tuple[Referred, ...]:
 def references_of(blobs: Iterable[Publication]) -> tuple[Referred, ...]:
     """Return what is going to be published, with the labels that collection will read of it."""
     return tuple(
-        Referred(blob.digest, {key: value for key, value in blob.labels.items() if key.startswith(_COLLECTION)})
+        Referred(blob.digest, {key: value for key, value in blob.labels.items() if key.startswith(GC)})
         for blob in blobs
     )
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 from hythe.digest import Digest, parse_digest
 from hythe.errors import InvalidArgument
-from hythe.labels import MAX_LABEL_BYTES
+from hythe.labels import MAX_LABEL_BYTES, UNCOMPRESSED
 from hythe.oci import Descriptor, Index, Manifest
 from hythe.oci.media_types import CONFIG_TYPES, LAYER_COMPRESSION, MANIFEST_TYPES
 from hythe_distribution.hosts import Source
 from hythe_distribution.records import Publication
 from hythe_distribution.tree import Tree
 
-UNCOMPRESSED = "containerd.io/uncompressed"
 _REFERENCE = "containerd.io/gc.ref.content"
 CONFIG = f"{_REFERENCE}.config"
 """The label of a manifest that names the config of its image."""

@@ -11,7 +11,7 @@ from hythe_metadata.changes import REQUEST_MEMORY_S
 from hythe_metadata.lease_clock import LeaseClock
 from hythe_metadata.namespaces import ensure
 from hythe_metadata.records import NO_NAMESPACE, Edge, Key, Stored, Transaction, View
-from hythe_metadata.references import edges_of_labels
+from hythe_metadata.references import ANY_SNAPSHOTTER, SNAPSHOT, edges_of_labels
 
 KIND = "container"
 GONE = "gone"
@@ -19,8 +19,6 @@ NAMES = "container.name"
 IDS = "container.id"
 ID_LENGTH = 32
 SHORT_ID_LENGTH = 12
-ANY_SNAPSHOTTER = "snapshot/*"
-"""Kind of the edge to a container's snapshot where the record doesn't name the snapshotter: its host's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def put(transaction: Transaction, origin: Origin, container: StoredContainer) ->
     """Write a container with what belongs to it."""
     record = container.record
     ensure(transaction, origin, record.namespace)
-    kind = f"snapshot/{record.snapshotter}" if record.snapshotter else ANY_SNAPSHOTTER
+    kind = SNAPSHOT + record.snapshotter if record.snapshotter else ANY_SNAPSHOTTER
     image = (Edge("content", record.digest, "image"),) if record.digest else ()
     transaction.put(
         Key(KIND, record.namespace, record.id),

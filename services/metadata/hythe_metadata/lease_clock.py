@@ -14,8 +14,7 @@ from datetime import datetime
 
 from hythe import clock
 from hythe.errors import InvalidArgument
-
-GC_EXPIRE = "containerd.io/gc.expire"
+from hythe.labels import GC_EXPIRE
 
 STEP_S = 5.0
 """A wall clock that moves by more than this against CLOCK_BOOTTIME has been stepped."""

@@ -11,13 +11,13 @@ from hythe import clock
 from hythe.digest import parse_digest
 from hythe.errors import InvalidArgument, NotFound
 from hythe.identifiers import check_namespace
+from hythe.labels import GC_FLAT
 from hythe_metadata.changes import Moment
 from hythe_metadata.labelled import record_of
 from hythe_metadata.lease_clock import LeaseClock, ends_at_ns
 from hythe_metadata.records import Key, Stored, View
 
 KIND = "lease"
-FLAT = "containerd.io/gc.flat"
 MAX_NAME = 1024
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,127}")
 _RESOURCE_KIND = re.compile(r"content|ingest|image|snapshot/[a-z0-9-]{1,64}")
@@ -53,7 +53,7 @@ class LeaseRecord:
     @property
     def flat(self) -> bool:
         """Whether it keeps only what it names, and not what that refers to."""
-        return bool(self.labels.get(FLAT))
+        return bool(self.labels.get(GC_FLAT))
 
 
 def left_s(lease: LeaseRecord, leases: LeaseClock, wall_ns: Callable[[], int] = clock.now_ns) -> float | None:

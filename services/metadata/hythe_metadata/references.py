@@ -7,6 +7,10 @@ from collections.abc import Mapping
 
 from hythe_metadata.records import Edge
 
+SNAPSHOT = "snapshot/"
+"""Kinds of snapshots begin with it, by snapshotter."""
+ANY_SNAPSHOTTER = f"{SNAPSHOT}*"
+"""Kind of a snapshot that is with whichever snapshotter a host has."""
 _LABEL = re.compile(
     r"containerd\.io/gc\.(?P<back>b?)ref\."
     r"(?:(?P<kind>content|image|container)(?:[./].*)?|snapshot\.(?P<snapshotter>[^/]+)(?:/.*)?)",
@@ -23,5 +27,5 @@ def _edge(key: str, value: str) -> Edge | None:
     found = _LABEL.fullmatch(key)
     if found is None or (found["kind"] == "container" and not found["back"]):
         return None
-    kind = found["kind"] or f"snapshot/{found['snapshotter']}"
+    kind = found["kind"] or SNAPSHOT + found["snapshotter"]
     return Edge(f"back:{kind}" if found["back"] else kind, value, key)

@@ -7,7 +7,7 @@ import time
 
 from hythe.cli import asking, exits, output
 from hythe.cli.bundle_words import absolute, ask, container_of, is_directory, long_arguments, operate, subject
-from hythe.cli.each import for_each
+from hythe.cli.each import for_each_shown
 from hythe.cli.subcommands import Command
 from hythe.errors import NotFound
 
@@ -162,7 +162,6 @@ def rm(context: Context) -> int:
 
     def remove(text: str) -> None:
         context.follow(subject(context, "remove"), {"directory": absolute(text)})
-        print(output.visible(text))
 
-    for_each(context.args.directories, remove)
+    for_each_shown(context.args.directories, remove)
     return exits.OK

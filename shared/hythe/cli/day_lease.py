@@ -8,6 +8,7 @@ import time
 
 from hythe.cli import output
 from hythe.errors import HytheError
+from hythe.labels import GC_EXPIRE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from hythe.digest import Digest
 
 DAY_S = 86_400
-EXPIRE = "containerd.io/gc.expire"
 
 
 class DayLease:
@@ -42,7 +42,7 @@ class DayLease:
             return
         self.until = output.rfc3339(time.time() + DAY_S)
         lease = random_id()
-        self._ask("create", {"id": lease, "labels": {EXPIRE: self.until}, "resources": resources})
+        self._ask("create", {"id": lease, "labels": {GC_EXPIRE: self.until}, "resources": resources})
         self.id = lease
 
     def end(self) -> None:

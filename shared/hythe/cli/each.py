@@ -22,6 +22,16 @@ def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
         raise error
 
 
+def for_each_shown(names: Iterable[str], act: Callable[[str], object]) -> None:
+    """As `for_each`; also print each name with which it could be done."""
+
+    def act_and_show(name: str) -> None:
+        act(name)
+        print(visible(name))
+
+    for_each(names, act_and_show)
+
+
 def tried(names: Iterable[str], act: Callable[[str], object]) -> HytheError | None:
     """Do `act` with each of `names` in their order, and return the first error; the others are shown on stderr."""
     first: HytheError | None = None

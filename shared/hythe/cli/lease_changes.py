@@ -8,6 +8,7 @@ from hythe.cli.each import tried
 from hythe.cli.flag_values import wrong
 from hythe.cli.leases import ask
 from hythe.errors import InvalidArgument
+from hythe.labels import GC_EXPIRE, GC_FLAT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from hythe.cli.context import Context
 
-EXPIRE = "containerd.io/gc.expire"
-FLAT = "containerd.io/gc.flat"
 LONGEST_S = 31 * 86_400
 _RESOURCE = "content:DIGEST (or the digest alone), image:REF, snapshot/overlayfs:KEY or ingest:REF"
 _ADVICE = "write a span such as 24h or 7d, or a time such as 2026-11-23T20:15:00Z"
@@ -45,12 +44,12 @@ def create(context: Context) -> int:
     args = context.args
     labels = dict(parse_label(text) for text in args.label)
     if args.flat:
-        labels[FLAT] = "true"
+        labels[GC_FLAT] = "true"
     body: dict[str, Any] = {"id": args.id, "labels": labels, "resources": _resources(args.resources)}
-    if not args.no_expiry and EXPIRE not in labels:
+    if not args.no_expiry and GC_EXPIRE not in labels:
         body["duration_s"] = _span_s(args.expires)
         if body["duration_s"] is None:
-            labels[EXPIRE] = args.expires
+            labels[GC_EXPIRE] = args.expires
     made = ask(context, "create", **body)
     if context.as_json:
         output.json_line(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hythe.cli import exits, output
 from hythe.cli.content_words import parse_label, show_labels
-from hythe.cli.each import for_each
+from hythe.cli.each import for_each_shown
 from hythe.cli.namespaces import ask
 
 TYPE_CHECKING = False
@@ -57,10 +57,5 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 def rm(context: Context) -> int:
     """Remove namespaces, each even if one before could not be."""
-
-    def remove(name: str) -> None:
-        ask(context, "remove", name=name)
-        print(output.visible(name))
-
-    for_each(context.args.names, remove)
+    for_each_shown(context.args.names, lambda name: ask(context, "remove", name=name))
     return exits.OK

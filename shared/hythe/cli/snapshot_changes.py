@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hythe.cli import exits, output
 from hythe.cli.content_words import parse_label, show_labels
-from hythe.cli.each import for_each
-from hythe.cli.snapshot_words import KEPT, PER_HOST, ask, operate
+from hythe.cli.each import for_each_shown
+from hythe.cli.snapshot_words import PER_HOST, ask, operate
+from hythe.labels import GC_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _add_labels(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"label; repeatable. {KEPT} is set, so that it isn't collected as garbage; `-l {KEPT}=` leaves that out",
+        help=f"label; repeatable. {GC_ROOT} is set, so that it isn't collected as garbage; `-l {GC_ROOT}=` leaves that out",
     )
 
 
@@ -34,9 +35,9 @@ def _kept_labels(context: Context) -> dict[str, str]:
     """Return labels for what a user makes: as with `ctr`, it stays until he removes it, unless he wants no such label."""
     from hythe.clock import now_rfc3339
 
-    labels = {KEPT: now_rfc3339(), **_labels(context)}
-    if not labels[KEPT]:
-        del labels[KEPT]
+    labels = {GC_ROOT: now_rfc3339(), **_labels(context)}
+    if not labels[GC_ROOT]:
+        del labels[GC_ROOT]
     return labels
 
 
@@ -132,12 +133,7 @@ def rm_arguments(parser: ArgumentParser) -> None:
 
 def rm(context: Context) -> int:
     """Remove snapshots in the order given, each even if one before could not be."""
-
-    def remove(name: str) -> None:
-        ask(context, "remove", name=name)
-        print(output.visible(name))
-
-    for_each(context.args.names, remove)
+    for_each_shown(context.args.names, lambda name: ask(context, "remove", name=name))
     return exits.OK
 
 

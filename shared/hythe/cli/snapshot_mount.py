@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from hythe.cli import exits, output
-from hythe.cli.snapshot_words import KEPT, ask
+from hythe.cli.snapshot_words import ask
 from hythe.errors import AlreadyExists, FailedPrecondition, HytheError, InvalidArgument, NotFound
+from hythe.labels import GC_ROOT
 from hythe.ports.snapshots import Mount
 
 TYPE_CHECKING = False
@@ -135,7 +136,7 @@ def _make_view(context: Context, name: str, target: Path) -> str:
     from hythe.linux import mountinfo
 
     view = _view_of(target)
-    body = {"name": view, "parent": name, "labels": {MOUNTED_AT: str(target), KEPT: now_rfc3339()}}
+    body = {"name": view, "parent": name, "labels": {MOUNTED_AT: str(target), GC_ROOT: now_rfc3339()}}
     try:
         ask(context, "view", **body)
     except AlreadyExists:

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
     from hythe.cli.context import Context
 
-KEPT = "containerd.io/gc.root"
-"""Label of a snapshot that stays though nothing refers to it."""
-
 PER_HOST = "Snapshots belong to the host: all namespaces see the same ones."
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from hythe import outbox_table
 from hythe.errors import NotFound
+from hythe.labels import GC_ROOT
 from hythe.oci import default_platform
 from hythe_bundle.disk_report import DiskReport
 from hythe_bundle.user_snapshots import UserSnapshots
@@ -18,7 +19,7 @@ from hythe_bundle.wishes import MountWish, Wishes
 from scripts.lab.images import Image, ImageBuilder, Layer
 from tests.contract.test_snapshots_told import replay
 from tests.fixtures.bundles import ORIGIN, Rig, mounted
-from tests.fixtures.collecting import GC_ROOT, Collections, collector_of
+from tests.fixtures.collecting import Collections, collector_of
 
 
 @pytest.fixture

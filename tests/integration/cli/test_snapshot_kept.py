@@ -9,11 +9,10 @@ import pytest
 
 from hythe import subjects
 from hythe.cli import snapshot_changes
+from hythe.labels import GC_ROOT
 from tests.fakes.snapshot_desk import SnapshotDesk
 from tests.fixtures.secured_bus import HOST, Responder
 from tests.integration.cli.conftest import Desk
-
-KEPT = "containerd.io/gc.root"
 
 
 class Host:
@@ -49,10 +48,10 @@ async def test_what_a_user_makes_stays_until_he_removes_it(
     """A snapshot made by hand has the label that keeps it, with the time; one who wants it collected leaves the label out."""
     await host.run(function, *arguments, "-l", "mine=yes")
     labels = host.snapshots.known["new"]["labels"]
-    assert labels.keys() == {KEPT, "mine"} and labels[KEPT].endswith("Z")
+    assert labels.keys() == {GC_ROOT, "mine"} and labels[GC_ROOT].endswith("Z")
     del host.snapshots.known["new"]
-    await host.run(function, *arguments, "-l", f"{KEPT}=")
+    await host.run(function, *arguments, "-l", f"{GC_ROOT}=")
     assert host.snapshots.known["new"]["labels"] == {}
     del host.snapshots.known["new"]
-    await host.run(function, *arguments, "-l", f"{KEPT}=since ever")
-    assert host.snapshots.known["new"]["labels"] == {KEPT: "since ever"}
+    await host.run(function, *arguments, "-l", f"{GC_ROOT}=since ever")
+    assert host.snapshots.known["new"]["labels"] == {GC_ROOT: "since ever"}

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hythe.cli.snapshot_words import KEPT as GC_ROOT
+from hythe.labels import GC_ROOT
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
 from tests.integration.distribution.processes import ServiceProcess
@@ -44,7 +45,7 @@ class Host:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def rows(self, *arguments: str) -> list[dict[str, object]]:
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
         """Return the objects that a command prints with ``--json``."""
         return [json.loads(line) for line in self.out(*arguments, "--json").splitlines()]
 

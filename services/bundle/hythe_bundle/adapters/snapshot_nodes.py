@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+from hythe.labels import GC
 from hythe_bundle.adapters.database import Database
 from hythe_bundle.adapters.snapshotter import SnapshotEngine
 from hythe_bundle.describing import RECORD
 from hythe_bundle.own_labels import BUNDLE_PREFIX
-from hythe_bundle.snapshot_graph import PREFIX, Graph, Node
+from hythe_bundle.snapshot_graph import Graph, Node
 
 _NODES = """
 SELECT s.id, s.name, s.kind, COALESCE(p.name, '') FROM snapshots AS s LEFT JOIN snapshots AS p ON p.id = s.parent
@@ -40,7 +41,7 @@ class SnapshotNodes:
 def _nodes(connection: sqlite3.Connection) -> list[Node]:
     connection.execute("BEGIN")  # all three show the same moment
     labels: dict[int, dict[str, str]] = {}
-    found = connection.execute("SELECT snapshot, key, value FROM labels WHERE key GLOB ?", (f"{PREFIX}*",))
+    found = connection.execute("SELECT snapshot, key, value FROM labels WHERE key GLOB ?", (f"{GC}*",))
     for number, key, value in found:
         labels.setdefault(number, {})[key] = value
     bundles = {

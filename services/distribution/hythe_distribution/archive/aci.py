@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from hythe.errors import InvalidArgument, Unimplemented
+from hythe.labels import UNCOMPRESSED
 from hythe.oci import Descriptor, Platform, default_platform
 from hythe.oci.fields import Fields, load_object
 from hythe.oci.media_types import OCI_CONFIG, OCI_MANIFEST
@@ -15,7 +16,6 @@ from hythe_distribution.archive.intake import Holdings, StoredBlob
 from hythe_distribution.archive.rootfs import FinishedLayer
 from hythe_distribution.archive.roots import Root
 from hythe_distribution.documents import keep_document
-from hythe_distribution.image_labels import UNCOMPRESSED
 
 MANIFEST_FILE = "manifest"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

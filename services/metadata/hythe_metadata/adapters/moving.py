@@ -16,6 +16,7 @@ from hythe import settings
 from hythe.errors import HytheError, InvalidArgument
 from hythe_metadata.adapters.problem_line import as_line
 from hythe_metadata.adapters.sqlite_dump import SqliteDump
+from hythe_metadata.adapters.store_file import STORE_FILE
 from hythe_metadata.adapters.store_url import Place, SqlitePlace, read_url
 from hythe_metadata.copying import copy
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 TARGET_VARIABLE = "HYTHE_METADATA_COPY_TO"
 """The URL to move to comes in the environment, for it may have a password, which all can read on a command line."""
-STORE_FILE = "metadata.db"
 
 
 def move(source_url: str, target_url: str, default: Path, *, allow_relaxed: bool = False) -> dict[str, Any]:

@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from hythe.errors import HytheError
+from hythe.labels import GC_EXPIRE
 from hythe.ports.metadata import ALL_NAMESPACES
 from hythe_metadata import contents, lease_records
-from hythe_metadata.gc.graph import ANY_SNAPSHOTTER, SNAPSHOT, Graph
+from hythe_metadata.gc.graph import Graph
 from hythe_metadata.gc.owners import Explained, Owners
 from hythe_metadata.gc.parties import known_hosts
 from hythe_metadata.gc.reading import Ended, Reading, reading
 from hythe_metadata.gc.snapshots import Naming
 from hythe_metadata.gc.why import Answer, Step, find_content, not_found, paths_to
-from hythe_metadata.lease_clock import GC_EXPIRE
 from hythe_metadata.records import NO_NAMESPACE, Key, RecordStore
+from hythe_metadata.references import ANY_SNAPSHOTTER, SNAPSHOT
 
 MOST_ABOVE = 20
 """So many snapshots that refer to a blob are explained in their turn."""

@@ -11,12 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hythe_metadata.records import NO_NAMESPACE, Edge, Key
+from hythe_metadata.references import SNAPSHOT
 
 BACK = "back:"
-SNAPSHOT = "snapshot/"
-"""Kinds of snapshots begin with it, by snapshotter."""
-ANY_SNAPSHOTTER = "snapshot/*"
-"""Kind of a snapshot that is with whichever snapshotter a host has."""
 _NONE = -1
 _WHITE, _FLAT, _GREY, _BLACK = range(4)
 

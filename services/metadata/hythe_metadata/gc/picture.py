@@ -11,9 +11,10 @@ from itertools import islice
 from hythe.errors import InvalidArgument, NotFound
 from hythe.ports.metadata import ALL_NAMESPACES
 from hythe_metadata import contents, lease_records
-from hythe_metadata.gc.graph import SNAPSHOT, Graph
+from hythe_metadata.gc.graph import Graph
 from hythe_metadata.gc.reading import Reading
 from hythe_metadata.records import Read, View
+from hythe_metadata.references import SNAPSHOT
 
 LEAST_DIGITS = 4
 MOST_EDGES = 5000

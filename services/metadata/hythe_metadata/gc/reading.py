@@ -11,12 +11,12 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hythe.labels import GC_ROOT
 from hythe_metadata import contents, lease_records
 from hythe_metadata.gc.graph import Graph, Marking
 from hythe_metadata.lease_records import LeaseRecord
 from hythe_metadata.records import Read, View
 
-GC_ROOT = "containerd.io/gc.root"
 ROOT_KINDS = frozenset({"image", "container", lease_records.KIND})
 
 Ended = Callable[[LeaseRecord], bool]

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from hythe import tracing
-from hythe_metadata.gc.graph import ANY_SNAPSHOTTER, SNAPSHOT, Graph, Marking
+from hythe_metadata.gc.graph import Graph, Marking
 from hythe_metadata.gc.owners import MOST_ROOTS, Owners, SnapshotReference
 from hythe_metadata.gc.parties import Parties, Party
 from hythe_metadata.records import NO_NAMESPACE
+from hythe_metadata.references import ANY_SNAPSHOTTER, SNAPSHOT
 
 
 class Naming:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from hythe.errors import HytheError
 from hythe_metadata import contents
-from hythe_metadata.gc.graph import SNAPSHOT, Graph, Marking
+from hythe_metadata.gc.graph import Graph, Marking
 from hythe_metadata.gc.owners import HostUsage, HostUsages, Owners
 from hythe_metadata.gc.parties import SHARED, known_hosts
 from hythe_metadata.gc.reading import Ended, Reading, reading
 from hythe_metadata.records import Key, RecordStore, View
+from hythe_metadata.references import SNAPSHOT
 
 MOST_ROOTS = 40_000
 MOST_IMAGES = 5000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from pydantic import BaseModel
 
 from hythe import subjects
 from hythe.bus.connection import Bus
-from hythe.client.jetstream import ensure_stream, messages_of
 from hythe.errors import FailedPrecondition, InvalidArgument
 from hythe.wire import gc
 from hythe.wire import snapshots as wire
@@ -23,6 +21,7 @@ from hythe.wire.events import Event
 from scripts.lab.images import ImageBuilder, Layer
 from tests.fakes.registry import FakeRegistry
 from tests.fixtures.collecting import STORE
+from tests.fixtures.event_stream import events, make_stream
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
 from tests.fixtures.waiting import eventually, until
@@ -141,19 +140,9 @@ async def known(bus: Bus) -> dict[str, str]:
     return {snapshot.name: snapshot.kind for snapshot in found.snapshots}
 
 
-def make_stream(secured: SecuredBus) -> None:
-    """Make the stream of events."""
-    with contextlib.closing(secured.sync("streams")) as bus:
-        ensure_stream(bus, {"name": subjects.EVENT_STREAM, "subjects": [subjects.ALL_EVENTS]})
-
-
 def told(secured: SecuredBus) -> list[tuple[subjects.EventSubject, Event]]:
     """Return what is in the event stream, in order."""
-    with contextlib.closing(secured.sync()) as bus:
-        return [
-            (subjects.parse_event(message.subject), Event.model_validate_json(message.data))
-            for message in messages_of(bus, subjects.EVENT_STREAM, subjects.ALL_EVENTS)
-        ]
+    return [(subjects.parse_event(where), event) for where, event in events(secured)]
 
 
 async def test_collected_image_is_fetched_and_unpacked_again(
@@ -244,12 +233,12 @@ async def test_events_of_snapshots_say_who_asked_for_what(
     await asking.begin()  # the first one noted that the snapshot was made
     await asking.mark()
     await asking.sweep()
-    events = eventually(lambda: told(secured)[1:] and told(secured), what="two events")
-    assert [(where.namespace, where.host, where.noun, where.object_id, where.past) for where, _ in events] == [
+    found = eventually(lambda: told(secured)[1:] and told(secured), what="two events")
+    assert [(where.namespace, where.host, where.noun, where.object_id, where.past) for where, _ in found] == [
         ("team", HOST, "snapshot", "key", "prepared"),
         ("", HOST, "snapshot", "key", "removed"),
     ]
-    first, second = (event for _, event in events)
+    first, second = (event for _, event in found)
     assert (first.topic, first.attributes["snapshotter"], first.number) == ("/snapshot/prepare", "overlayfs", 1)
     assert len(first.request_id) == 32 and len(first.trace_id) == 32 and first.request_id != second.request_id
     assert (second.topic, second.number) == ("/snapshot/remove", 1)

@@ -99,7 +99,7 @@ def test_snapshot_is_mounted_by_the_commands_that_are_printed(host: Host, tmp_pa
     assert printed.startswith("mount -o ro,rbind ") and printed.endswith(f" '{target}'\n")
     assert [mount["type"] for mount in host.rows("mounts", "/mnt", "work")] == ["overlay"]
     [work] = host.rows("usage", "work")
-    assert work["inodes"] == 2 and work["size_bytes"] >= 50_000  # type: ignore[operator]
+    assert work["inodes"] == 2 and work["size_bytes"] >= 50_000
     table = [line.split() for line in host.out("usage", "-b").splitlines()]
     assert table[0] == ["KEY", "SIZE", "INODES"]
     assert table[-1] == ["total", *(str(sum(int(row[n]) for row in table[1:-1])) for n in (1, 2))]

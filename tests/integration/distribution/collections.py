@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from hythe import subjects
 from hythe.bus.connection import Bus
-from hythe.client.jetstream import api, ensure_stream
 from hythe.digest import Digest, digest_of
 from hythe.identifiers import new_id
 from hythe.ports.namespace_content import LabelledBlob, NamespaceContent
 from hythe.wire import gc as wire
 from hythe.wire.base import Empty
-from hythe.wire.events import Event
-from tests.fixtures.secured_bus import HOST, SecuredBus
+from tests.fixtures.secured_bus import HOST
 
 
 class Metadata:
@@ -82,20 +78,3 @@ def put(content: NamespaceContent, data: bytes, **labels: str) -> LabelledBlob:
 def stored(root: Path) -> set[str]:
     """Return the hex digests of the blobs in a stack's content directory."""
     return {path.name for path in (root / "content" / "blobs" / "sha256").iterdir()}
-
-
-def make_stream(secured: SecuredBus) -> None:
-    """Make the stream of events, as `hythe up` does."""
-    with contextlib.closing(secured.sync("streams")) as bus:
-        ensure_stream(bus, {"name": subjects.EVENT_STREAM, "subjects": [subjects.ALL_EVENTS]})
-
-
-def events(secured: SecuredBus) -> list[tuple[str, Event]]:
-    """Return subjects and events in the stream, in order."""
-    found = []
-    with contextlib.closing(secured.sync()) as bus:
-        last = api(bus, f"STREAM.INFO.{subjects.EVENT_STREAM}", {})["state"]["last_seq"]
-        for sequence in range(1, last + 1):
-            message = api(bus, f"STREAM.MSG.GET.{subjects.EVENT_STREAM}", {"seq": sequence})["message"]
-            found.append((message["subject"], Event.model_validate_json(base64.b64decode(message["data"]))))
-    return found

@@ -23,10 +23,11 @@ from hythe.wire.images import ImageImport, TransferAddress
 from scripts.lab.images import ImageBuilder, Layer
 from scripts.lab.registry import Registry
 from tests.fakes.archives import oci_layout, tar_of
+from tests.fixtures.event_stream import events, make_stream
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
 from tests.fixtures.waiting import eventually
-from tests.integration.distribution.collections import events, make_stream, put
+from tests.integration.distribution.collections import put
 from tests.integration.distribution.processes import ServiceProcess, connect
 
 DATA = b"a blob of some bytes"

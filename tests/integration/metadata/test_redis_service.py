@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import json
 import os
 import shutil
 import signal
@@ -18,13 +15,13 @@ import pytest
 
 from hythe import settings, subjects
 from hythe.bus.connection import Bus
-from hythe.client.jetstream import api, ensure_stream
 from hythe.errors import DeadlineExceeded, Unavailable
 from hythe.identifiers import new_id
 from hythe.metrics import Metrics
 from hythe.wire.container import ContainerRecord, ContainerSpec, ImageRef
 from hythe.wire.events import Event
 from hythe.wire.metadata import ContainerBegin, ContainerFinish, ContainerFinished, ContainerList, ContainerPage
+from tests.fixtures.event_stream import events, make_stream
 from tests.fixtures.redis import RedisServer
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
@@ -77,8 +74,7 @@ class Metadata:
 def secured(tmp_path: Path, start_nats: Callable[[str], NatsServer]) -> SecuredBus:
     """A bus with the keys of a stack, and the stream of events."""
     bus = SecuredBus(tmp_path, start_nats)
-    with contextlib.closing(bus.sync("streams")) as client:
-        ensure_stream(client, {"name": subjects.EVENT_STREAM, "subjects": [subjects.ALL_EVENTS]})
+    make_stream(bus)
     return bus
 
 
@@ -124,15 +120,9 @@ async def live(runtime: Bus, name: str, *, removed: bool) -> ContainerRecord:
         return done.record
 
 
-def events(secured: SecuredBus) -> list[Event]:
+def container_events(secured: SecuredBus) -> list[Event]:
     """Return the events of containers in the stream, in order."""
-    found = []
-    with contextlib.closing(secured.sync()) as bus:
-        last = api(bus, f"STREAM.INFO.{subjects.EVENT_STREAM}", {})["state"]["last_seq"]
-        for sequence in range(1, last + 1):
-            message = api(bus, f"STREAM.MSG.GET.{subjects.EVENT_STREAM}", {"seq": sequence})["message"]
-            found.append(Event.model_validate(json.loads(base64.b64decode(message["data"]))))
-    return [event for event in found if event.topic.startswith("/containers/")]
+    return [event for _, event in events(secured) if event.topic.startswith("/containers/")]
 
 
 async def test_killing_one_of_two_processes_loses_nothing(
@@ -168,10 +158,10 @@ async def test_killing_one_of_two_processes_loses_nothing(
     assert len(numbers) == CALLERS * CONTAINERS
     expected = sum(map(len, numbers.values()))
     await asyncio.to_thread(
-        eventually, lambda: len(events(secured)) >= expected, 20, what="all events are in the stream"
+        eventually, lambda: len(container_events(secured)) >= expected, 20, what="all events are in the stream"
     )
     told: dict[str, list[int]] = {}
-    for event in events(secured):
+    for event in container_events(secured):
         told.setdefault(event.object_id, []).append(event.number)
     assert told == numbers
     for process in pair:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import os
 import signal
@@ -16,13 +14,11 @@ import pytest
 
 from hythe import settings, subjects
 from hythe.bus.connection import Bus
-from hythe.client.jetstream import api, ensure_stream
 from hythe.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, Unavailable
 from hythe.identifiers import new_id
 from hythe.metrics import Metrics
 from hythe.wire.base import Empty, Request
 from hythe.wire.container import ContainerRecord, ContainerSpec, ImageRef
-from hythe.wire.events import Event
 from hythe.wire.metadata import (
     ContainerBegin,
     ContainerDesire,
@@ -40,6 +36,7 @@ from hythe.wire.metadata import (
     ImageRemove,
     ImageUpdate,
 )
+from tests.fixtures.event_stream import events, make_stream, stored
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
 from tests.fixtures.waiting import eventually
@@ -133,28 +130,6 @@ def begin(name: str, digest: str | None = DIGEST) -> ContainerBegin:
     return ContainerBegin(
         id=new_id(), name=name, image=image, host=HOST, spec=ContainerSpec(args=["true"], env=["A=ä"])
     )
-
-
-def make_stream(secured: SecuredBus, name: str, wanted: str) -> None:
-    """Make a stream."""
-    with contextlib.closing(secured.sync("streams")) as bus:
-        ensure_stream(bus, {"name": name, "subjects": [wanted]})
-
-
-def stored(secured: SecuredBus, name: str) -> list[tuple[str, bytes]]:
-    """Return subjects and bytes of what is in a stream, in order."""
-    found = []
-    with contextlib.closing(secured.sync()) as bus:
-        last = api(bus, f"STREAM.INFO.{name}", {})["state"]["last_seq"]
-        for sequence in range(1, last + 1):
-            message = api(bus, f"STREAM.MSG.GET.{name}", {"seq": sequence})["message"]
-            found.append((message["subject"], base64.b64decode(message["data"])))
-    return found
-
-
-def events(secured: SecuredBus) -> list[tuple[str, Event]]:
-    """Return subjects and events in the event stream, in order."""
-    return [(where, Event.model_validate_json(data)) for where, data in stored(secured, subjects.EVENT_STREAM)]
 
 
 async def test_container_lives_from_begin_to_removal(runtime: Bus) -> None:
@@ -281,7 +256,7 @@ async def test_events_wait_for_the_stream_and_arrive_once_in_order(
     await runtime.call(subject("container", "begin"), request, ContainerRecord, request_id=request.id)
     metadata.end(signal.SIGKILL)
     metadata.start()
-    make_stream(secured, subjects.EVENT_STREAM, subjects.ALL_EVENTS)
+    make_stream(secured)
     assert eventually(lambda: events(secured), what="the event of begin arrives")
     metadata.end(signal.SIGKILL)
     metadata.start()
@@ -318,7 +293,7 @@ async def test_begin_is_traced_with_its_one_fsync(runtime: Bus, secured: Secured
     await runtime.call(subject("container", "begin"), begin("web"), ContainerRecord)
 
     def spans_of_begin() -> dict[str, dict[str, object]]:
-        messages = [json.loads(data) for _, data in stored(secured, subjects.SPAN_STREAM)]
+        messages = [json.loads(data) for _, data in stored(secured, subjects.SPAN_STREAM, subjects.ALL_SPANS)]
         spans = [span for message in messages for span in message["spans"]]
         traces = {span["trace_id"] for span in spans if span["name"] == "metadata.container.begin"}
         by_name = {str(span["name"]): span for span in spans if span["trace_id"] in traces}

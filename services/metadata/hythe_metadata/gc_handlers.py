@@ -10,7 +10,7 @@ from collections import OrderedDict
 from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.errors import HytheError
-from hythe.wire import gc as wire
+from hythe.wire import garbage as wire
 from hythe_metadata.gc import picture, usage
 from hythe_metadata.gc.cycle import Collector, Wish
 from hythe_metadata.gc.explaining import Explainer

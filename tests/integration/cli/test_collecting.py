@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from hythe.digest import Digest, digest_of
 from hythe.errors import FailedPrecondition
 from hythe.identifiers import new_id
-from hythe.wire import gc, images
+from hythe.wire import garbage, images
 from hythe.wire.base import Empty, Request
 from hythe.wire.leases import LeaseAdd, LeaseCreate, LeaseRecord, LeaseRemove
 from tests.fakes.distribution_desk import DIGEST, Distribution
@@ -27,7 +27,7 @@ from tests.integration.distribution.processes import ServiceProcess
 DATA = b"a blob without a name"
 BLOB = digest_of(DATA)
 REQUESTS: dict[str, type[Request]] = {
-    "gc.run": gc.GcRun,
+    "gc.run": garbage.GcRun,
     "lease.create": LeaseCreate,
     "lease.add": LeaseAdd,
     "lease.remove": LeaseRemove,
@@ -45,7 +45,7 @@ class Metadata:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Request]] = []
-        self.report = gc.GcReport(generation=1, dry_run=False, freed_bytes=2_000_000)
+        self.report = garbage.GcReport(generation=1, dry_run=False, freed_bytes=2_000_000)
         self.content: ServiceProcess | None = None
         self.here: list[bool] = []
 
@@ -59,7 +59,7 @@ class Metadata:
         request = REQUESTS[verb].model_validate_json(message.data)
         self.asked.append((verb, request))
         answer: Any = Empty()
-        if isinstance(request, gc.GcRun):
+        if isinstance(request, garbage.GcRun):
             await service.say(message.reply, "accepted", {})
             answer = self.report
         if isinstance(request, LeaseCreate | LeaseAdd):
@@ -99,7 +99,7 @@ async def test_removed_image_is_collected_at_once_if_that_is_wanted(
     assert metadata.asked == []
     code, out, err = await desk.run("rmi", "--sync", "busybox", "alpine")
     assert (code, out, err) == (0, f"Deleted: {DIGEST}\nDeleted: {DIGEST}\nFreed: 2.0 MB\n", "")
-    assert metadata.asked == [("gc.run", gc.GcRun())]
+    assert metadata.asked == [("gc.run", garbage.GcRun())]
 
 
 async def test_what_was_removed_is_collected_though_another_could_not_be(
@@ -115,14 +115,14 @@ async def test_what_was_removed_is_collected_though_another_could_not_be(
 async def test_host_that_keeps_its_content_is_named(desk: Desk, distribution: Distribution, metadata: Metadata) -> None:
     """Where a host could not be collected, the command says which and why."""
     distribution.answers["image.remove"] = images.ImageRemoved(untagged=[], deleted=[])
-    metadata.report = gc.GcReport(
+    metadata.report = garbage.GcReport(
         generation=1,
         dry_run=False,
         suspended="the clock was set",
         hosts=[
-            gc.GcHostReport(host="h1", owner="distribution", state="swept"),
-            gc.GcHostReport(host="h2", owner="distribution", state="untrusted", reason="unknown store"),
-            gc.GcHostReport(host="h3", owner="bundle", state="unreachable"),
+            garbage.GcHostReport(host="h1", owner="distribution", state="swept"),
+            garbage.GcHostReport(host="h2", owner="distribution", state="untrusted", reason="unknown store"),
+            garbage.GcHostReport(host="h3", owner="bundle", state="unreachable"),
         ],
     )
     err = (await desk.run("rmi", "--sync", "busybox"))[2]

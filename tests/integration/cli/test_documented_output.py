@@ -13,7 +13,7 @@ from hythe.cli import image_show, images
 from hythe.cli import snapshots as snapshot_commands
 from hythe.cli import volumes as volume_list
 from hythe.cli.filters_docker import LIST_KEYS
-from hythe.wire import content, gc, snapshots, volumes
+from hythe.wire import content, garbage, snapshots, volumes
 from hythe.wire import images as wire
 from hythe.wire.bundle import Mount
 from hythe.wire.distribution import BlobPush, LayerProgress, PullProgress, PushProgress
@@ -202,16 +202,16 @@ def _names(value: object) -> set[str]:
         ("hythe snapshot mounts", snapshots.SnapshotMounts),
         ("hythe snapshot mounts", Mount),
         ("hythe snapshot rm", snapshots.SnapshotCleaned),
-        ("hythe gc", gc.GcReport),
-        ("hythe gc", gc.GcItem),
-        ("hythe gc", gc.GcHostReport),
-        ("hythe gc why", gc.GcAnswer),
-        ("hythe gc why", gc.GcStep),
-        ("hythe system df", gc.Usage),
-        ("hythe system df", gc.UsageRow),
-        ("hythe system df", gc.UsageImage),
-        ("hythe metadata graph", gc.GraphNode),
-        ("hythe metadata graph", gc.GraphEdge),
+        ("hythe gc", garbage.GcReport),
+        ("hythe gc", garbage.GcItem),
+        ("hythe gc", garbage.GcHostReport),
+        ("hythe gc why", garbage.GcAnswer),
+        ("hythe gc why", garbage.GcStep),
+        ("hythe system df", garbage.Usage),
+        ("hythe system df", garbage.UsageRow),
+        ("hythe system df", garbage.UsageImage),
+        ("hythe metadata graph", garbage.GraphNode),
+        ("hythe metadata graph", garbage.GraphEdge),
     ],
 )
 def test_every_field_that_is_passed_on_is_documented(heading: str, model: type[BaseModel]) -> None:

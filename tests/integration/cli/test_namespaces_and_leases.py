@@ -11,7 +11,7 @@ from hythe.bus.endpoint import Context, Progress
 from hythe.bus.service import Service
 from hythe.cli import exits
 from hythe.identifiers import check_id
-from hythe.wire.gc import GcHostReport, GcReport, GcRun
+from hythe.wire.garbage import GcHostReport, GcReport, GcRun
 from hythe_metadata.adapters.memory_store import MemoryStore
 from hythe_metadata.lease_clock import LeaseClock
 from hythe_metadata.lease_handlers import LeaseHandlers

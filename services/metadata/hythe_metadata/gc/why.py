@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(slots=True)
 class Answer:
-    """What is known of something; see `hythe.wire.gc.GcAnswer`."""
+    """What is known of something; see `hythe.wire.garbage.GcAnswer`."""
 
     kind: str
     name: str

@@ -15,7 +15,7 @@ from hythe.ports.metadata import (
     Origin,
     Page,
 )
-from hythe_metadata import containers, images
+from hythe_metadata import container_finding, containers, images
 from hythe_metadata.lease_clock import LeaseClock
 from hythe_metadata.records import RecordStore
 
@@ -50,14 +50,14 @@ class Intent:
         return await self.store.change(containers.desire(origin, container_id, desired, self.leases))
 
     async def container(self, namespace: str, key: str) -> ContainerRecord:
-        """See `containers.get`."""
-        return await self.store.read(containers.get(namespace, key, self.leases))
+        """See `container_finding.get`."""
+        return await self.store.read(container_finding.get(namespace, key, self.leases))
 
     async def containers(
         self, namespace: str, after: str, limit: int, filters: Sequence[str] = ()
     ) -> Page[ContainerRecord]:
-        """See `containers.list_all`."""
-        return await self.store.read(containers.list_all(namespace, after, limit, self.leases, filters))
+        """See `container_finding.list_all`."""
+        return await self.store.read(container_finding.list_all(namespace, after, limit, self.leases, filters))
 
     async def put_image(self, origin: Origin, wish: ImageWish) -> ImageRecord:
         """See `images.put`."""

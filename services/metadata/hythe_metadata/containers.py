@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hythe.digest import parse_digest
 from hythe.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound
-from hythe.filters import Field, fields_of
 from hythe.identifiers import check_container_name, check_id, check_identifier, check_namespace
 from hythe.labels import check_labels
-from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish, Desired, FinishOutcome, Origin, Page
+from hythe.ports.metadata import ContainerRecord, ContainerWish, Desired, FinishOutcome, Origin
 from hythe.reference import is_bundle
 from hythe_metadata import container_records as kept
 from hythe_metadata import images
 from hythe_metadata.changes import Happening, body_hash
 from hythe_metadata.container_records import SHORT_ID_LENGTH, StoredContainer, not_found
-from hythe_metadata.labelled import answer_of, check_revision, pages, record_of
+from hythe_metadata.labelled import answer_of, check_revision, record_of
 from hythe_metadata.lease_clock import LeaseClock
 from hythe_metadata.masks import changed_labels, check_fields
-from hythe_metadata.records import Key, Read, Stored, Transaction, View, Work
+from hythe_metadata.records import Key, Transaction, Work
 from hythe_metadata.repeats import once
-
-_PREFIX = re.compile(r"[0-9a-f]{1,32}")
-CANDIDATES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,57 +212,6 @@ def update(origin: Origin, wish: UpdateWish, leases: LeaseClock) -> Work[Contain
     return once(origin, "container.update", hashed, answer_of, _from_answer, work)
 
 
-def get(namespace: str, key: str, leases: LeaseClock) -> Read[ContainerRecord]:
-    """Return one container by full id, by name, or by unique prefix of the id; one being removed by its full id only.
-
-    Raises:
-        NotFound: (of the question) nothing matches (details ``kind=container``).
-        InvalidArgument: (of the question) several match; the candidates are named.
-    """
-
-    def read(view: View) -> ContainerRecord:
-        if len(key) == kept.ID_LENGTH:
-            exact = kept.find_anywhere(view, key, leases) or kept.find_gone(view, key)
-            if exact is not None and namespace in (ALL_NAMESPACES, exact.record.namespace):
-                return exact.record
-        found = [record for space in _spaces(view, namespace) for record in _candidates(view, space, key, leases)]
-        return choose(namespace, key, found)
-
-    return read
-
-
-def list_all(
-    namespace: str, after: str, limit: int, leases: LeaseClock, filters: Sequence[str] = ()
-) -> Read[Page[ContainerRecord]]:
-    """List containers that are not being removed by id, of all namespaces by namespace and id.
-
-    See `hythe_metadata.labelled.pages`; specs count for the size of a page.
-    """
-    space = None if namespace == ALL_NAMESPACES else namespace
-
-    def record_in(_: View, stored: Stored) -> ContainerRecord:
-        return kept.read(stored, leases).record
-
-    return pages(kept.KIND, space, after, limit, filters, record_in, _fields, lambda stored: len(stored.bulk))
-
-
-def choose(namespace: str, key: str, candidates: list[ContainerRecord]) -> ContainerRecord:
-    """Return the one container that `key` means, of those with that name, or else whose ids begin with it.
-
-    Raises:
-        NotFound: there is none.
-        InvalidArgument: there are several.
-    """
-    if not candidates:
-        raise not_found(key, namespace)
-    if len(candidates) > 1:
-        named = ", ".join(f"{c.id[:SHORT_ID_LENGTH]} ({c.name})" for c in candidates[:CANDIDATES])
-        raise InvalidArgument(
-            f"find container {key!r}: it may mean {named}", next_step="give more digits of the id, or the name"
-        )
-    return candidates[0]
-
-
 def _same_id(transaction: Transaction, wish: ContainerWish, leases: LeaseClock) -> StoredContainer | None:
     existing = kept.find_anywhere(transaction, wish.id, leases) or kept.find_gone(transaction, wish.id)
     if existing is None and kept.is_gone(transaction, wish.id):
@@ -300,23 +244,6 @@ def _digest_of(transaction: Transaction, namespace: str, reference: str) -> str:
     return found.digest if found else ""
 
 
-def _spaces(view: View, namespace: str) -> list[str]:
-    if namespace != ALL_NAMESPACES:
-        return [namespace]
-    return [stored.key.name for stored in view.scan("namespace")]
-
-
-def _candidates(view: View, namespace: str, key: str, leases: LeaseClock) -> list[ContainerRecord]:
-    by_name = view.named(kept.NAMES, namespace, key)
-    if by_name is not None:
-        stored = view.get(by_name)
-        return [kept.read(stored, leases).record] if stored else []
-    if not _PREFIX.fullmatch(key):
-        return []
-    scanned = zip(range(CANDIDATES), view.scan(kept.KIND, namespace, prefix=key), strict=False)
-    return [kept.read(stored, leases).record for _, stored in scanned]
-
-
 def _desired(record: ContainerRecord, desired: Desired, transaction: Transaction) -> ContainerRecord:
     moment = transaction.moment
     return replace(record, desired=desired, era=moment.era, epoch_revision=moment.revision, revision=moment.revision)
@@ -324,10 +251,3 @@ def _desired(record: ContainerRecord, desired: Desired, transaction: Transaction
 
 def _from_answer(text: str) -> ContainerRecord:
     return record_of(ContainerRecord, text)
-
-
-def _fields(record: ContainerRecord) -> Field:
-    values = {"id": record.id, "name": record.name, "image": record.reference, "runtime.name": record.runtime}
-    values |= {"host": record.host, "phase": record.phase, "desired": record.desired, "snapshotter": record.snapshotter}
-    plain = fields_of(values, record.labels.get)
-    return lambda path: plain(("runtime.name",) if path == ("runtime", "name") else path)

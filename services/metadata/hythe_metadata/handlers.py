@@ -24,7 +24,7 @@ from hythe.wire.metadata import (
     ImageRemove,
     ImageUpdate,
 )
-from hythe_metadata import containers, images
+from hythe_metadata import container_finding, containers, images
 from hythe_metadata.lease_clock import LeaseClock
 from hythe_metadata.record_handlers import origin_of
 from hythe_metadata.records import RecordStore
@@ -85,12 +85,14 @@ class Handlers:
 
     async def container_get(self, context: Context, request: ContainerGet) -> ContainerRecord:
         """``container.get``."""
-        return container_message(await self._store.read(containers.get(context.namespace, request.key, self._leases)))
+        return container_message(
+            await self._store.read(container_finding.get(context.namespace, request.key, self._leases))
+        )
 
     async def container_list(self, context: Context, request: ContainerList) -> ContainerPage:
         """``container.list``."""
         page = await self._store.read(
-            containers.list_all(context.namespace, request.after, request.limit, self._leases, request.filters)
+            container_finding.list_all(context.namespace, request.after, request.limit, self._leases, request.filters)
         )
         return ContainerPage(records=[container_message(record) for record in page.records], next=page.next)
 

@@ -67,7 +67,7 @@ class Collector:
         """Tell whether a lease keeps nothing any more."""
         return expired(lease, self._clock, self._wall_ns)
 
-    async def collect(self, wish: Wish, headers: Mapping[str, str] | None = None, *, wait_s: float = 30.0) -> Report:
+    async def collect(self, wish: Wish, headers: Mapping[str, str] | None = None, wait_s: float = 0.0) -> Report:
         """Carry out one collection, when it is this process's turn; owners that don't answer are passed over.
 
         It is a trace of its own, or part of the one that `headers` carry.

@@ -68,6 +68,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     process.bus.on_reconnect(outbox.wake)
     service = Service(process, "metadata")
     leases = LeaseClock()
+    process.bus.on_reconnect(leases.begin_anew)
     seen = HostsSeen()
     Handlers(store, leases).register(service)
     NamespaceHandlers(store).register(service)
@@ -75,6 +76,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     IntentHandlers(store).register(service)
     await listen(process.bus, seen)
     sending = asyncio.create_task(outbox.run(), name="metadata-outbox")
+    ticking = asyncio.create_task(leases.keep_alive(), name="metadata-alive")
     try:
         async with collecting(process, service, store, leases) as collector:
             LeaseHandlers(store, leases, collector.collect).register(service)
@@ -84,6 +86,7 @@ async def build(process: Process) -> AsyncIterator[None]:
             finally:
                 await service.stop()
     finally:
-        sending.cancel()
-        await asyncio.wait([sending])
+        for task in (sending, ticking):
+            task.cancel()
+        await asyncio.wait([sending, ticking])
         await store.close()

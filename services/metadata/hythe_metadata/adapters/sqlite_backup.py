@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ from hythe_metadata.adapters.sqlite_errors import damaged, translated
 from hythe_metadata.adapters.sqlite_schema import APPLICATION_ID, connect, prepare
 
 BUSY_S = 30.0
+LOG = "-wal"
+"""Ending of a store's log of what isn't in its file yet."""
 
 
 def backup(path: Path, target: Path) -> int:
@@ -24,6 +27,7 @@ def backup(path: Path, target: Path) -> int:
     Raises:
         InvalidArgument: `target` isn't absolute, or its directory doesn't exist.
         AlreadyExists: there is something of that name.
+        FailedPrecondition: a file can't be read or written.
         ResourceExhausted: no room.
     """
     _check_target(target)
@@ -56,17 +60,17 @@ def restore(source: Path, path: Path) -> Path | None:
     Raises:
         NotFound: there is no such file.
         DataLoss: the backup is damaged; nothing was changed.
-        FailedPrecondition: it is no metadata store, or one of a newer version; nothing was changed.
+        FailedPrecondition: it is no metadata store, or one of a newer version, or a file can't be read or written; nothing was
+            changed.
+        ResourceExhausted: no room; nothing was changed.
     """
-    if not source.is_file():
-        raise NotFound(f"restore metadata store: there is no file {source}")
     draft = path.with_name(f"{path.name}.restored")
-    for rest in path.parent.glob(f"{draft.name}*"):
-        rest.unlink()
     with translated("restore metadata store from", source):
-        draft.write_bytes(source.read_bytes())
-        draft.chmod(0o600)
+        if not source.is_file():
+            raise NotFound(f"restore metadata store: there is no file {source}")
+        _remove(draft)
         try:
+            _copy(source, draft)
             connection = prepare(draft)
             try:
                 found = sqlite_check.findings(connection)
@@ -79,13 +83,27 @@ def restore(source: Path, path: Path) -> Path | None:
                 connection.close()
             _sync(draft)
         except BaseException:
-            for rest in path.parent.glob(f"{draft.name}*"):
-                rest.unlink()
+            _remove(draft)
             raise
-    before = _move_away(path)
-    draft.rename(path)
-    sync_directory(path.parent)
+        before = _move_away(path)
+        draft.rename(path)
+        sync_directory(path.parent)
     return before
+
+
+def _copy(source: Path, draft: Path) -> None:
+    """Copy a store; one that was replaced by a restore may have its last changes in a log beside it."""
+    for ending in ("", LOG):
+        part = source.with_name(f"{source.name}{ending}")
+        if not ending or part.is_file():
+            copied = draft.with_name(f"{draft.name}{ending}")
+            shutil.copyfile(part, copied)
+            copied.chmod(0o600)
+
+
+def _remove(draft: Path) -> None:
+    for rest in draft.parent.glob(f"{draft.name}*"):
+        rest.unlink()
 
 
 def _check_target(target: Path) -> None:
@@ -127,7 +145,7 @@ def _move_away(path: Path) -> Path | None:
         number += 1
         before = path.with_name(f"{path.name}.before-{stamp}-{number}")
     moved = None
-    for ending in ("-wal", "-shm", ""):
+    for ending in (LOG, "-shm", ""):
         part = path.with_name(f"{path.name}{ending}")
         if part.exists():
             part.rename(before.with_name(f"{before.name}{ending}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,10 +58,30 @@ def damaged(message: str, path: Path, cause: str) -> DataLoss:
     )
 
 
+def translate_os(error: OSError, step: str, path: Path) -> HytheError:
+    """As `translate`, for a file that is read or written without SQLite."""
+    cause = str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceExhausted(
+            f"{step} {path}: the disk is full; nothing was changed",
+            cause=cause,
+            next_step=f"make room on the file system of {path.parent}",
+        )
+    if error.errno == errno.EIO:
+        return DataLoss(f"{step} {path}: the disk failed", cause=cause, next_step="check the disk (`dmesg`)")
+    return FailedPrecondition(
+        f"{step} {path}: a file can't be read or written",
+        cause=cause,
+        next_step=f"let this user read and write {error.filename or path}",
+    )
+
+
 @contextmanager
 def translated(step: str, path: Path) -> Iterator[None]:
-    """Raise errors of SQLite in the block as errors of the closed set."""
+    """Raise errors of SQLite and of files in the block as errors of the closed set."""
     try:
         yield
     except sqlite3.Error as error:
         raise translate(error, step, path) from error
+    except OSError as error:
+        raise translate_os(error, step, path) from error

@@ -89,12 +89,14 @@ async def _serving(process: Process) -> AsyncIterator[None]:
     _log.info("metadata store is open", extra={"store_id": store.store_id, "era": store.era})
     service = Service(process, "metadata")
     leases = LeaseClock()
+    process.bus.on_reconnect(leases.begin_anew)
     seen = HostsSeen()
     Handlers(store, leases).register(service)
     NamespaceHandlers(store).register(service)
     HostHandlers(store, seen).register(service)
     IntentHandlers(store).register(service)
     await listen(process.bus, seen)
+    ticking = asyncio.create_task(leases.keep_alive(), name="metadata-alive")
     try:
         async with (
             sending(store, store.on_change, process.bus, store.store_id, host="") as outbox,
@@ -108,4 +110,6 @@ async def _serving(process: Process) -> AsyncIterator[None]:
             finally:
                 await service.stop()
     finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])
         await store.close()

@@ -84,6 +84,7 @@ def main() -> None:
             print(json.dumps(arguments.work(StoreFile(arguments.store), arguments)))
     except HytheError as error:
         problem = {"code": error.code, "message": error.message, "cause": error.cause, "next_step": error.next_step}
+        problem |= {"outcome": error.outcome}
         print(json.dumps(problem), file=sys.stderr)
         sys.exit(1)
 

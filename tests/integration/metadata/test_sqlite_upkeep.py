@@ -319,9 +319,13 @@ async def test_bad_backup_is_refused_and_the_store_left_alone(tmp_path: Path, da
             connection.execute(change)
         connection.close()
     before = content(tmp_path)
-    with pytest.raises((NotFound, DataLoss, FailedPrecondition)):
+    with pytest.raises((NotFound, DataLoss, FailedPrecondition)) as raised:
         sqlite_backup.restore(target, path)
     assert content(tmp_path) == before
+    error = raised.value
+    assert str(target) in error.message
+    assert error.outcome == "not started"
+    assert "restored" not in f"{error.message} {error.cause} {error.next_step}", "it names what the user knows"
 
 
 @pytest.mark.parametrize(
@@ -413,6 +417,19 @@ async def test_store_before_a_restore_is_kept_whole(tmp_path: Path) -> None:
     await intent.close()
 
 
+@pytest.mark.parametrize(("version", "advice"), [(99, "newer version"), (1, "hythe metadata upgrade")])
+async def test_store_of_another_version_is_not_called_whole(tmp_path: Path, version: int, advice: str) -> None:
+    """A check says of a store that it doesn't know that it can't check it, and what to do."""
+    path = tmp_path / "metadata.db"
+    await (await filled(path)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE schema_version SET version = ?", (version,))
+    connection.close()
+    with pytest.raises(FailedPrecondition) as raised:
+        sqlite_check.check(path)
+    assert advice in raised.value.next_step
+
+
 async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) -> None:
     """What `hythe metadata` runs answers in JSON, and an error has its code, its cause and what to do."""
     path = tmp_path / "root" / "metadata.db"
@@ -420,6 +437,7 @@ async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) 
     missing = maintenance(path, "check")
     assert missing.returncode == 1
     assert json.loads(missing.stderr)["code"] == "NotFound"
+    assert json.loads(missing.stderr)["outcome"] == "not started"
     await (await filled(path)).close()
     done = maintenance(path, "backup", str(tmp_path / "b"))
     assert json.loads(done.stdout)["target"] == str(tmp_path / "b")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hythe import failpoints
 from hythe.durable import sync_directory
-from hythe.errors import AlreadyExists, InvalidArgument, NotFound
+from hythe.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from hythe_metadata.adapters import sqlite_check
 from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import connect, prepare
@@ -72,11 +72,11 @@ def restore(source: Path, path: Path) -> Path | None:
         _remove(draft)
         try:
             _copy(source, draft)
-            connection = prepare(draft)
+            connection = _prepare(source, draft)
             try:
                 found = sqlite_check.findings(connection)
                 if found:
-                    raise STORE.damaged(f"restore metadata store from {source}", source, "; ".join(found[:5]))
+                    raise _unfit(source, "; ".join(found[:5]))
                 era = max(_era(draft), _era(path) if path.exists() else 0) + 1
                 connection.execute("UPDATE store SET era = ?, moved_to = ''", (era,))
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -91,6 +91,31 @@ def restore(source: Path, path: Path) -> Path | None:
         draft.rename(path)  # at once: a store that is missing would be made anew, empty
         sync_directory(path.parent)
     return before
+
+
+def _prepare(source: Path, draft: Path) -> sqlite3.Connection:
+    try:
+        return prepare(draft)
+    except DataLoss as error:
+        raise _unfit(source, error.cause) from error
+    except FailedPrecondition as error:
+        raise FailedPrecondition(
+            f"restore metadata store from {source}: it is no backup that this Hythe can take",
+            cause=error.message.replace(str(draft), str(source)),
+            next_step="take another backup, or the Hythe that made this one; nothing was changed",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        translated_error = STORE.translate(error, "restore metadata store from", source)
+        raise (_unfit(source, str(error)) if isinstance(translated_error, DataLoss) else translated_error) from error
+
+
+def _unfit(source: Path, cause: str) -> DataLoss:
+    return DataLoss(
+        f"restore metadata store from {source}: it is damaged, or no backup",
+        cause=cause,
+        outcome="not started",
+        next_step="take another backup; nothing was changed",
+    )
 
 
 def _copy(source: Path, draft: Path) -> None:

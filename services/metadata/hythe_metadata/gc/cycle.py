@@ -119,6 +119,8 @@ class Collector:
         await sweeper.snapshots()
         await sweeper.content()
         await sweeper.ingests()
+        if not dry_run:
+            await learning.forget_removed(self._store, present)
         for party in present.all():
             if dry_run and party.there and party.report.state == "swept":
                 party.report.state = "suspended" if report.suspended else "dry run"

@@ -15,26 +15,12 @@ from hythe_metadata.hosts import HostRecord, RegisterWish
 from hythe_metadata.hosts_seen import HostsSeen
 from hythe_metadata.labelled import LabelWish, RemoveWish
 from hythe_metadata.records import RecordStore
+from tests.fakes.boottime import Boottime
 
 FIRST = RegisterWish("h1", "m" * 32, "boot-1", "1" * 32, "a" * 32, "0.1")
 RESTARTED = replace(FIRST, instance="2" * 32, version="0.2")
 OTHER_ROOT = replace(FIRST, machine_id="n" * 32, boot_id="boot-2", instance="3" * 32, root_id="b" * 32)
 COPY_ELSEWHERE = replace(FIRST, boot_id="boot-3", instance="4" * 32)
-
-
-class Boottime:
-    """CLOCK_BOOTTIME, moved by tests."""
-
-    def __init__(self) -> None:
-        self.ms = 1_000_000
-
-    def __call__(self) -> int:
-        """Return it in milliseconds."""
-        return self.ms
-
-    def pass_s(self, seconds: float) -> None:
-        """Let time pass."""
-        self.ms += int(seconds * 1000)
 
 
 @pytest.fixture

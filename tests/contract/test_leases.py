@@ -12,25 +12,11 @@ from hythe_metadata.lease_clock import GC_EXPIRE, LeaseClock, ends_at_ns
 from hythe_metadata.lease_records import FLAT, LeaseRecord, Resource, expired, left_s
 from hythe_metadata.leases import LeaseWish
 from hythe_metadata.records import Edge, Key, RecordStore
+from tests.fakes.boottime import Boottime
 
 DIGEST = "sha256:" + "a" * 64
 BLOB = Resource("content", DIGEST)
 SNAPSHOT = Resource("snapshot/overlayfs", "chain")
-
-
-class Boottime:
-    """CLOCK_BOOTTIME, moved by tests."""
-
-    def __init__(self) -> None:
-        self.ms = 1_000_000
-
-    def __call__(self) -> int:
-        """Return it in milliseconds."""
-        return self.ms
-
-    def pass_s(self, seconds: float) -> None:
-        """Let time pass."""
-        self.ms += int(seconds * 1000)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from tests.fixtures.waiting import eventually
 NAMESPACE = "travel"
 COMPARED = ("id", "name", "namespace", "host", "image", "command", "status", "exit_code", "reason", "run", "pid",
             "created_at", "started_at", "finished_at", "labels", "claimed")  # fmt: skip
+MEMORY_16M = ("-m", "16m", "--memory-swap", "16m", "--shm-size", "128m")
+EAT_MEMORY = ("sh", "-c", "cat /dev/zero > /dev/shm/x")
 
 
 def hythe(stack: Stack, *arguments: str, code: int = 0) -> str:
@@ -53,19 +55,7 @@ def test_past_states_are_what_ps_said_then(stack: Stack, busybox: str) -> None:
         note()
         hythe(stack, "run", "--name", "failed", busybox, "sh", "-c", "exit 3", code=3)
         note()
-        hungry = (
-            "-m",
-            "16m",
-            "--memory-swap",
-            "16m",
-            "--shm-size",
-            "128m",
-            busybox,
-            "sh",
-            "-c",
-            "cat /dev/zero > /dev/shm/x",
-        )
-        hythe(stack, "run", "--name", "hungry", *hungry, code=137)
+        hythe(stack, "run", "--name", "hungry", *MEMORY_16M, busybox, *EAT_MEMORY, code=137)
         note()
         hythe(stack, "stop", "-t", "0", "web")
         note()
@@ -111,19 +101,7 @@ def test_every_event_is_by_the_table_and_names_the_user(stack: Stack, busybox: s
 
 def test_memory_that_ran_out_is_told_before_the_end(stack: Stack, busybox: str) -> None:
     """The event of the kill comes before that of the exit."""
-    hungry = (
-        "-m",
-        "16m",
-        "--memory-swap",
-        "16m",
-        "--shm-size",
-        "128m",
-        busybox,
-        "sh",
-        "-c",
-        "cat /dev/zero > /dev/shm/x",
-    )
-    hythe(stack, "run", "--rm", "--name", "greedy", *hungry, code=137)
+    hythe(stack, "run", "--rm", "--name", "greedy", *MEMORY_16M, busybox, *EAT_MEMORY, code=137)
 
     def topics() -> list[str]:
         return [event["topic"] for event in stored(stack, "--filter", "container=greedy") if event["host"]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 
-from hythe.cli import asking, exits, output
+from hythe.cli import asking, exits, listing, output
 from hythe.cli.image_words import NONE, short_id, split_name
 from hythe.cli.subcommands import Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser
     from typing import Any
 
     from hythe.cli.context import Context
@@ -94,7 +94,8 @@ def ls(context: Context) -> int:
         for row in rows:
             output.json_line(row)
     else:
-        _show(args, [fields(row, now, whole=args.no_trunc) for row in rows])
+        columns = COLUMNS_WITH_DIGEST if args.digests else COLUMNS
+        listing.show_fields(args, [fields(row, now, whole=args.no_trunc) for row in rows], HEADERS, columns)
     return exits.OK
 
 
@@ -102,16 +103,6 @@ def all_images(context: Context) -> list[dict[str, Any]]:
     """Return every image of the namespace, by reference (`hythe.wire.images.ImageSummary`)."""
     subject = context.subject("distribution", "image", "list")
     return list(asking.pages(lambda after: context.bus.call(subject, {"after": after}), "images"))
-
-
-def _show(args: Namespace, rows: list[dict[str, str]]) -> None:
-    if args.format != "table":
-        from hythe.cli import templates  # only when one is given
-
-        templates.show(args.format, rows, HEADERS)
-        return
-    columns = COLUMNS_WITH_DIGEST if args.digests else COLUMNS
-    output.table([HEADERS[name] for name in columns], [[row[name] for name in columns] for row in rows])
 
 
 def fields(row: dict[str, Any], now_s: float, *, whole: bool) -> dict[str, str]:

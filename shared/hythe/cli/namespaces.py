@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hythe.cli import asking, exits, output
+from hythe.cli import asking, exits, listing, output
 from hythe.cli.subcommands import Command
 
 TYPE_CHECKING = False
@@ -49,25 +49,9 @@ def ls_arguments(parser: ArgumentParser) -> None:
 
 def ls(context: Context) -> int:
     """List namespaces by name."""
-    args = context.args
-    rows = asking.pages(lambda after: ask(context, "list", filters=args.filter, after=after), "namespaces")
-    if args.quiet:
-        for row in rows:
-            print(output.visible(row["name"]))
-    elif context.as_json:
-        for row in rows:
-            output.json_line(row)
-    else:
-        import time
-
-        now = time.time()
-        shown = [_fields(row, now) for row in rows]
-        if args.format == "table":
-            output.table([HEADERS[name] for name in COLUMNS], [[row[name] for name in COLUMNS] for row in shown])
-        else:
-            from hythe.cli import templates  # only when one is given
-
-            templates.show(args.format, shown, HEADERS)
+    filters = context.args.filter
+    rows = asking.pages(lambda after: ask(context, "list", filters=filters, after=after), "namespaces")
+    listing.show(context, rows, "name", _fields, HEADERS, COLUMNS)
     return exits.OK
 
 

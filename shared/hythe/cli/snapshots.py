@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hythe.cli import exits, output
+from hythe.cli import exits, listing, output
 from hythe.cli.snapshot_words import PER_HOST, ask, mount_command, operate, pages
 from hythe.cli.subcommands import Command
 from hythe.errors import NotFound
@@ -65,27 +65,7 @@ def ls_arguments(parser: ArgumentParser) -> None:
 
 def ls(context: Context) -> int:
     """List the snapshots of the host."""
-    args = context.args
-    rows: list[dict[str, Any]] = []
-    for snapshot in pages(context, args.filters):
-        if args.quiet:
-            print(output.visible(snapshot["name"]))
-        elif context.as_json:
-            output.json_line(snapshot)
-        else:
-            rows.append(snapshot)
-    if args.quiet or context.as_json:
-        return exits.OK
-    import time
-
-    now = time.time()
-    shown = [_fields(row, now) for row in rows]
-    if args.format == "table":
-        output.table([HEADERS[name] for name in COLUMNS], [[row[name] for name in COLUMNS] for row in shown])
-    else:
-        from hythe.cli import templates  # only when one is given
-
-        templates.show(args.format, shown, HEADERS)
+    listing.show(context, pages(context, context.args.filters), "name", _fields, HEADERS, COLUMNS)
     return exits.OK
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hythe.cli import asking, exits, output
+from hythe.cli import asking, exits, listing, output
 from hythe.cli.each import tried
 from hythe.cli.subcommands import Command
 from hythe.errors import InvalidArgument
@@ -55,21 +55,8 @@ def ls(context: Context) -> int:
     """List the volumes of the namespace."""
     from hythe.cli.filters_docker import read
 
-    args = context.args
-    rows = select(all_volumes(context), read(args.filter, FILTERS))
-    if args.quiet:
-        for row in rows:
-            print(row["name"])
-    elif context.as_json:
-        for row in rows:
-            output.json_line(row)
-    elif args.format != "table":
-        from hythe.cli import templates  # only when one is given
-
-        templates.show(args.format, [fields(row) for row in rows], HEADERS)
-    else:
-        shown = [fields(row) for row in rows]
-        output.table([HEADERS[name] for name in COLUMNS], [[row[name] for name in COLUMNS] for row in shown])
+    rows = select(all_volumes(context), read(context.args.filter, FILTERS))
+    listing.show(context, rows, "name", lambda row, _: fields(row), HEADERS, COLUMNS)
     return exits.OK
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from nats.aio.msg import Msg
 
-from hythe import subjects
+from hythe import settings, subjects
+from hythe.cli import main
+from hythe.cli.context import Context
 from hythe.stack.streams import ensure_streams
 from tests.fakes.distribution_desk import Distribution
-from tests.fixtures.secured_bus import Responder, SecuredBus
+from tests.fixtures.secured_bus import HOST, Responder, SecuredBus
 from tests.fixtures.servers import NatsServer
 
 Answer = Callable[[Msg, Responder], Awaitable[None]]
@@ -55,6 +60,18 @@ class Desk:
     def program(self) -> Path:
         """The command."""
         return Path(sys.executable).parent / "hythe"
+
+    def run_here(self, module: ModuleType, noun: str, verb: str, *arguments: str) -> None:
+        """Run `hythe NOUN VERB` of a module in this process, on a host of its own; it must succeed. Blocks."""
+        parser = argparse.ArgumentParser()
+        getattr(module, f"{verb}_arguments")(parser)
+        main.add_global_flags(parser)
+        loaded = settings.load(environment={**self.environment, "HYTHE_HOST": HOST})
+        context = Context(f"{noun} {verb}", loaded, parser.parse_args(arguments), time.time_ns())
+        try:
+            assert getattr(module, verb)(context) == 0
+        finally:
+            context.close()
 
     async def serve(self, service: str, answer: Answer) -> Responder:
         """Answer all requests to `service` with one function."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from hythe import settings, subjects
-from hythe.cli import main, snapshot_changes
-from hythe.cli.context import Context
+from hythe import subjects
+from hythe.cli import snapshot_changes
 from tests.fakes.snapshot_desk import SnapshotDesk
 from tests.fixtures.secured_bus import HOST, Responder
 from tests.integration.cli.conftest import Desk
@@ -28,18 +25,7 @@ class Host:
 
     async def run(self, function: str, *arguments: str) -> None:
         """Run `hythe snapshot FUNCTION`."""
-        await asyncio.to_thread(self._run, function, *arguments)
-
-    def _run(self, function: str, *arguments: str) -> None:
-        parser = argparse.ArgumentParser()
-        getattr(snapshot_changes, f"{function}_arguments")(parser)
-        main.add_global_flags(parser)
-        loaded = settings.load(environment={**self.desk.environment, "HYTHE_HOST": HOST})
-        context = Context(f"snapshot {function}", loaded, parser.parse_args(arguments), time.time_ns())
-        try:
-            assert getattr(snapshot_changes, function)(context) == 0
-        finally:
-            context.close()
+        await asyncio.to_thread(self.desk.run_here, snapshot_changes, "snapshot", function, *arguments)
 
 
 @pytest.fixture

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from hythe import settings, subjects
-from hythe.cli import main, snapshot_mount
-from hythe.cli.context import Context
+from hythe import subjects
+from hythe.cli import snapshot_mount
 from hythe.errors import FailedPrecondition, InvalidArgument, NotFound
 from hythe.linux import libc, mounting
 from hythe.ports.snapshots import Mount
@@ -35,22 +32,11 @@ class Host:
 
     async def mount(self, *arguments: str) -> None:
         """Run `hythe snapshot mount`."""
-        await asyncio.to_thread(self._run, "mount", *arguments)
+        await asyncio.to_thread(self.desk.run_here, snapshot_mount, "snapshot", "mount", *arguments)
 
     async def unmount(self, *arguments: str) -> None:
         """Run `hythe snapshot unmount`."""
-        await asyncio.to_thread(self._run, "unmount", *arguments)
-
-    def _run(self, function: str, *arguments: str) -> None:
-        parser = argparse.ArgumentParser()
-        getattr(snapshot_mount, f"{function}_arguments")(parser)
-        main.add_global_flags(parser)
-        loaded = settings.load(environment={**self.desk.environment, "HYTHE_HOST": HOST})
-        context = Context(f"snapshot {function}", loaded, parser.parse_args(arguments), time.time_ns())
-        try:
-            assert getattr(snapshot_mount, function)(context) == 0
-        finally:
-            context.close()
+        await asyncio.to_thread(self.desk.run_here, snapshot_mount, "snapshot", "unmount", *arguments)
 
     def mounted(self) -> list[str]:
         """Return what is mounted below the test's directory, by name."""

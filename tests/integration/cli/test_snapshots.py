@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hythe.cli.snapshot_words import KEPT as GC_ROOT
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
 from tests.integration.distribution.processes import ServiceProcess
@@ -71,9 +72,11 @@ def test_snapshots_are_listed(host: Host) -> None:
     assert lines[0].split() == ["KEY", "PARENT", "KIND", "CREATED"]
     assert [line.split()[0] for line in lines[1:]] == ["base", "look", "top", "work"] == host.out("-q").split()
     assert host.out("ls", "-q", "kind==active", "labels.kept==yes").split() == ["base", "work"]
-    assert host.out("ls", "--format", "{{.Kind}} {{.Labels}}", "name==work") == "active mine=1\n"
     [row] = host.rows("ls", "name==work")
-    assert (row["name"], row["parent"], row["kind"], row["labels"]) == ("work", "top", "active", {"mine": "1"})
+    since = row["labels"][GC_ROOT]  # what users make stays until they remove it
+    assert (row["name"], row["parent"], row["kind"]) == ("work", "top", "active")
+    assert row["labels"] == {GC_ROOT: since, "mine": "1"}
+    assert host.out("ls", "--format", "{{.Kind}} {{.Labels}}", "name==work") == f"active {GC_ROOT}={since},mine=1\n"
     assert host.run("ls", "kind=x").returncode == 2
     assert host.out("tree") == "base\n  \\_ look\n  \\_ top\n    \\_ work\n"
     assert [row["name"] for row in host.rows("tree")] == ["base", "look", "top", "work"]
@@ -103,9 +106,11 @@ def test_snapshot_is_mounted_by_the_commands_that_are_printed(host: Host, tmp_pa
 
 def test_labels_are_set_and_taken_away(host: Host) -> None:
     """`label` prints all that there are then; `info` shows them; Hythe's own are refused."""
-    assert host.out("label", "work", "mine=", "b=2", "a=x=y") == "a=x=y\nb=2\n"
+    told = host.out("label", "work", "mine=", "b=2", "a=x=y")
     info = json.loads(host.out("info", "work"))
-    assert info["labels"] == {"a": "x=y", "b": "2"} and info["updated_at"] > info["created_at"]
+    since = info["labels"][GC_ROOT]
+    assert info["labels"] == {"a": "x=y", "b": "2", GC_ROOT: since} and info["updated_at"] > info["created_at"]
+    assert told == f"a=x=y\nb=2\n{GC_ROOT}={since}\n"
     done = host.run("label", "work", "elf-32=yes")
     assert done.returncode == 2 and "Hythe's own" in done.stderr
 

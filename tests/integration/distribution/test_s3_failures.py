@@ -39,13 +39,6 @@ SMALL_DIGEST = digest_of(SMALL)
 
 
 @pytest.fixture
-def relay(bucket: Bucket) -> Iterator[Relay]:
-    """A way to the store that can be cut."""
-    with Relay(bucket.host) as relay:
-        yield relay
-
-
-@pytest.fixture
 def content(bucket: Bucket, relay: Relay, tmp_path: Path) -> S3Content:
     """An empty store behind `relay`."""
     content = S3Content(bucket.open(relay.host), tmp_path / "staging")

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,6 @@ from tests.fixtures.s3 import Bucket
 
 SMALL = b"a blob of some bytes"
 SMALL_DIGEST = digest_of(SMALL)
-
-
-@pytest.fixture
-def relay(bucket: Bucket) -> Iterator[Relay]:
-    """A way to the store that can be cut."""
-    with Relay(bucket.host) as relay:
-        yield relay
 
 
 _TELL = """

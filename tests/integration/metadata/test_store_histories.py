@@ -114,6 +114,14 @@ def hear(runners: list[Runner], lines: int) -> None:
     eventually(lambda: sum(runner.lines for runner in runners) >= begun + lines, what="the runners go on")
 
 
+async def explained(history: list[Event], url: str) -> None:
+    """Assert that a history which says something explains what is in the store."""
+    assert sum(event.outcome == "done" for event in history) > 50
+    store = opened(url)
+    await explain(history, await snapshot(store))
+    await store.close()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_operations_one_by_one_do_what_the_model_does(make_url: MakeUrl, seed: int) -> None:
     """Whatever is asked of a store, it answers as the model does, and holds the same afterwards, also when opened again."""
@@ -166,10 +174,7 @@ async def test_killed_between_and_during_operations_loses_nothing(make_url: Make
         hear([runner], rng.randrange(100, 400))
         runner.kill()
         history += runner.history
-    assert sum(event.outcome == "done" for event in history) > 50
-    store = opened(url)
-    await explain(history, await snapshot(store))
-    await store.close()
+    await explained(history, url)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -189,10 +194,7 @@ async def test_processes_on_one_redis_have_one_order(shared_redis: RedisServer, 
     for runner in runners:
         runner.kill()
         history += runner.history
-    assert sum(event.outcome == "done" for event in history) > 50
-    store = opened(url)
-    await explain(history, await snapshot(store))
-    await store.close()
+    await explained(history, url)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -182,10 +182,7 @@ DAMAGE = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255))
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    form=st.sampled_from(FORMS),
-    damages=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
-)
+@given(form=st.sampled_from(FORMS), damages=st.lists(DAMAGE, max_size=4))
 def test_archive_damaged_anywhere_is_taken_whole_or_refused(form: bytes, damages: list[tuple[float, int]]) -> None:
     """Whatever bytes of an archive are changed, the answer is an image or one of the known errors, and no ingest is left."""
     archive, content = bytearray(form), MemoryContent()

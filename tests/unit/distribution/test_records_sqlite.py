@@ -44,8 +44,8 @@ def records(path: Path) -> Iterator[SqliteRecords]:
     records.close()
 
 
-def test_records_survive_their_process(path: Path) -> None:
-    """What was published is there after a process that was killed right after it."""
+def publish_and_die(path: Path) -> None:
+    """Publish a blob in a process that is killed right after it."""
     program = (
         "import os, signal, sys; from pathlib import Path\n"
         "from hythe.digest import digest_of\n"
@@ -56,6 +56,11 @@ def test_records_survive_their_process(path: Path) -> None:
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+
+
+def test_records_survive_their_process(path: Path) -> None:
+    """What was published is there after a process that was killed right after it."""
+    publish_and_die(path)
     records = SqliteRecords(path)
     assert dict(records.get("default", DIGEST).labels) == {"a": "1"}
     assert records.namespaces_of(DIGEST) == {"default"}
@@ -258,16 +263,7 @@ def test_records_that_went_long_ago_are_forgotten_and_nobody_is_misled(path: Pat
 
 def test_events_survive_their_process(path: Path) -> None:
     """An event is as durable as the change that it tells of."""
-    program = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from hythe.digest import digest_of\n"
-        "from hythe_distribution.adapters.records_sqlite import SqliteRecords\n"
-        "from hythe_distribution.records import Publication\n"
-        "records = SqliteRecords(Path(sys.argv[1]))\n"
-        "records.publish('default', [Publication(digest_of(b'a blob'), 6)])\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    publish_and_die(path)
     records = SqliteRecords(path)
     (event,) = asyncio.run(outgoing(records))
     assert (event.past, event.number, event.object_id) == ("created", 1, str(DIGEST))

@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 SETTLE_AFTER_S = 5.0
 LEASE_S = 60.0
-ERROR_OF_RUN_WITHIN_S = 1.0
 MAX_JOINS = 5
 
 Report = Callable[[RunProgress], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -88,13 +89,38 @@ class Kind:
             return self.damaged(step, path, cause)
         return Internal(f"{step}: SQLite failed", cause=cause)
 
+    def translate_os(self, error: OSError, step: str, path: Path) -> HytheError:
+        """As `translate`, for a file that is read or written without SQLite."""
+        step, cause, details = f"{step} {path}", str(error), dict(self.details)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return ResourceExhausted(
+                f"{step}: the disk is full; nothing was changed",
+                cause=cause,
+                next_step=f"make room on the file system of {path.parent}, then try again",
+                details=details,
+            )
+        if error.errno == errno.EIO:
+            return DataLoss(
+                f"{step}: the disk failed", cause=cause, next_step="check the disk (`dmesg`)", details=details
+            )
+        return FailedPrecondition(
+            f"{step}: a file can't be read or written",
+            cause=cause,
+            next_step=f"let {self.user} read and write {error.filename or path}",
+            details=details,
+        )
+
     @contextmanager
-    def translated(self, step: str, path: Path) -> Iterator[None]:
-        """Raise errors of SQLite in the block as errors of the closed set."""
+    def translated(self, step: str, path: Path, *, files: bool = False) -> Iterator[None]:
+        """Raise errors of SQLite, and with `files` of reading and writing files, in the block as errors of the closed set."""
         try:
             yield
         except sqlite3.Error as error:
             raise self.translate(error, step, path) from error
+        except OSError as error:
+            if not files:
+                raise
+            raise self.translate_os(error, step, path) from error
 
     def create(self, path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         """Make a file beside its place and rename it, so that a crash never leaves half of one there.

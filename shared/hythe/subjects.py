@@ -74,9 +74,9 @@ def rpc_from(caller: str, service: str) -> str:
     return f"{PREFIX}.rpc.*.{encode_token(caller)}.{service}.>"
 
 
-def rpc_noun_from(caller: str, service: str, noun: str) -> str:
-    """Permission of `caller` to ask `service` about one kind of thing in any namespace."""
-    return f"{PREFIX}.rpc.*.{encode_token(caller)}.{service}.{noun}.*"
+def rpc_verb_from(caller: str, service: str, noun: str, verb: str) -> str:
+    """Permission of `caller` to ask one thing of `service` in any namespace."""
+    return f"{PREFIX}.rpc.*.{encode_token(caller)}.{service}.{noun}.{verb}"
 
 
 def host_rpc(namespace: str, host: str, service: str, noun: str, verb: str) -> str:

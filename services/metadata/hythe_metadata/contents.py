@@ -118,6 +118,17 @@ def known(owner: str) -> Read[int]:
     return read_known
 
 
+def owners(view: View) -> list[str]:
+    """Return all of whom is known what they hold."""
+    beginning = _known_key("").name
+    return [stored.key.name.removeprefix(beginning) for stored in view.scan("gc", NO_NAMESPACE, prefix=beginning)]
+
+
+def forget_owner(owner: str) -> Work[None]:
+    """Forget up to where is known what an owner holds, once nothing is known of it that it holds (`unhold`)."""
+    return lambda transaction: transaction.delete(_known_key(owner))
+
+
 def learn(owner: str, told: Sequence[Told], upto: int, *, anew: bool = False) -> Work[None]:
     """Take what an owner tells of its blobs, and note that all its changes up to sequence `upto` are known.
 

@@ -1,11 +1,13 @@
 """When a lease ends: by time that this process has seen pass, never by comparing clocks of different machines or boots.
 
 A lease of a duration has ended for a metadata process when that process has seen it unrenewed for so long on its own
-CLOCK_BOOTTIME. A process that has just started has seen nothing yet: for it, each lease has its whole duration before it.
+CLOCK_BOOTTIME. A process that has just started has seen nothing yet: for it, each lease has its whole duration before it. So it
+is for one that was stopped, suspended or cut off from the bus, for meanwhile nobody could renew anything.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +20,10 @@ from hythe.labels import GC_EXPIRE
 
 STEP_S = 5.0
 """A wall clock that moves by more than this against CLOCK_BOOTTIME has been stepped."""
+ALIVE_S = 1.0
+"""How often `LeaseClock.keep_alive` shows that the process runs."""
+PAUSE_S = 10.0
+"""A process that didn't run for so long may have missed renewals."""
 _FORGET_UNASKED_S = 86_400.0
 _FIRST_PRUNING = 4096
 _RFC3339 = re.compile(
@@ -40,6 +46,31 @@ class LeaseClock:
         self._lock = threading.Lock()
         self._sights: dict[str, _Sight] = {}
         self._prune_at = _FIRST_PRUNING
+        self._alive_ms: int | None = None
+
+    async def keep_alive(self) -> None:
+        """Show that this process runs until cancelled; from the first moment on a pause of it is noticed."""
+        while True:
+            self.alive()
+            await asyncio.sleep(ALIVE_S)
+
+    def alive(self) -> None:
+        """Show that this process runs."""
+        with self._lock:
+            self._alive_ms = self._awake_ms()
+
+    def begin_anew(self) -> None:
+        """Give everything its whole duration again: it could not be renewed."""
+        with self._lock:
+            self._sights.clear()
+
+    def _awake_ms(self) -> int:
+        """Return the time, after all was given its whole duration if the process hasn't run for long."""
+        now_ms = self._now_ms()
+        if self._alive_ms is not None and now_ms - self._alive_ms > PAUSE_S * 1000:
+            self._sights.clear()
+            self._alive_ms = now_ms
+        return now_ms
 
     def __len__(self) -> int:
         """Return of how many things it knows since when they are unchanged."""
@@ -57,7 +88,7 @@ class LeaseClock:
     def left_s(self, key_text: str, mark: str | int, duration_s: float) -> float:
         """As `expired`, but return how many seconds are left, 0 or less when it has ended."""
         with self._lock:
-            now_ms = self._now_ms()
+            now_ms = self._awake_ms()
             sight = self._sights.get(key_text)
             if sight is None or sight.mark != mark:
                 self._prune(now_ms)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from hythe.bus.event_stream import sending
 from hythe.bus.service import Service
+from hythe.process import DirectoryLock
 from hythe.process_runner import Process
 from hythe_metadata.adapters.beats import listen
 from hythe_metadata.adapters.sqlite_store import SqliteStore
@@ -48,9 +49,34 @@ def open_store(
     return RedisStore(place, observe, allow_relaxed=allow_relaxed)
 
 
+@contextmanager
+def _alone(url: str, own: Path) -> Iterator[None]:
+    """Hold the directory of a store's file while the block lasts, if it isn't in `own`, which this process holds already.
+
+    Raises:
+        FailedPrecondition: another process holds it.
+    """
+    place = read_url(url, own / STORE_FILE)
+    if isinstance(place, SqlitePlace) and place.path.parent.resolve() != own.resolve():
+        lock = DirectoryLock(place.path.parent)
+        try:
+            yield
+        finally:
+            lock.release()
+    else:
+        yield
+
+
 @asynccontextmanager
 async def build(process: Process) -> AsyncIterator[None]:
     """Run the service while the block lasts."""
+    with _alone(process.settings.metadata_url, process.directory):
+        async with _serving(process):
+            yield
+
+
+@asynccontextmanager
+async def _serving(process: Process) -> AsyncIterator[None]:
     figures = Figures(process.metrics.registry)
     settings = process.settings
     store = await asyncio.to_thread(
@@ -63,12 +89,14 @@ async def build(process: Process) -> AsyncIterator[None]:
     _log.info("metadata store is open", extra={"store_id": store.store_id, "era": store.era})
     service = Service(process, "metadata")
     leases = LeaseClock()
+    process.bus.on_reconnect(leases.begin_anew)
     seen = HostsSeen()
     Handlers(store, leases).register(service)
     NamespaceHandlers(store).register(service)
     HostHandlers(store, seen).register(service)
     IntentHandlers(store).register(service)
     await listen(process.bus, seen)
+    ticking = asyncio.create_task(leases.keep_alive(), name="metadata-alive")
     try:
         async with (
             sending(store, store.on_change, process.bus, store.store_id, host="") as outbox,
@@ -82,4 +110,6 @@ async def build(process: Process) -> AsyncIterator[None]:
             finally:
                 await service.stop()
     finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])
         await store.close()

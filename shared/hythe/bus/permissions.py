@@ -65,12 +65,12 @@ def _service_lists(role: str, key_name: str, host: str) -> tuple[list[str], list
             [subjects.rpc_from(key_name, "metadata")],
             [subjects.rpc_of_service("distribution"), subjects.host_rpc_of_service(host, "distribution")],
         )
-    if role == "bundle":
+    if role == "bundle":  # of leases only its own: it can't list the ids of others, which are random
         return (
             [
                 subjects.host_rpc_of_service(host, "distribution"),
-                subjects.rpc_noun_from(key_name, "metadata", "lease"),
-                subjects.rpc_noun_from(key_name, "metadata", "content"),
+                subjects.rpc_verb_from(key_name, "metadata", "content", "refer"),
+                *(subjects.rpc_verb_from(key_name, "metadata", "lease", verb) for verb in ("renew", "remove")),
             ],
             [subjects.host_rpc_of_service(host, "bundle")],
         )

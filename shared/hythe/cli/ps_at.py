@@ -69,7 +69,7 @@ def _read(context: Context, times: Sequence[float]) -> list[History]:
             cause="what was before is no longer stored",
             next_step="choose a later time; HYTHE_EVENTS_AGE and HYTHE_EVENTS_BYTES say how long events are kept",
         )
-    histories = [History(at_s, whole=first == 1) for at_s in times]
+    histories = [History(at_s, begins_s=begins if first > 1 else 0.0) for at_s in times]
     subject = subjects.events_of_noun("container", context.namespace)
     reader = EventReader(context.bus, subject, first=first)
     reader.stream.stop_at_end()
@@ -81,14 +81,14 @@ def _read(context: Context, times: Sequence[float]) -> list[History]:
             elif isinstance(item, Gap):
                 output.warn(f"gap {item.first}..{item.last}: events were dropped while they were read")
                 for history in histories:
-                    history.whole = False
+                    history.begins_s = time.time()
             elif isinstance(item, Unreadable):
                 output.warn(f"message {item.sequence} is no event: {item.cause}")
     reader.stream.close()
     if first > 1:
         output.warn(
-            f"events begin at {rfc3339_us(begins)}: a container that was made before, and of which nothing was told since, "
-            "is not shown; what is not known of another is marked unknown"
+            f"events begin at {rfc3339_us(begins)}: containers that were made before may be missing, "
+            "and what is not known of the others is marked unknown"
         )
     return histories
 

@@ -36,15 +36,16 @@ class _Track:
         state: what the latest event that counts says; ``unknown`` where only later ones are known, but not the first.
         complete: its first event is known.
         facts: what its events said, by field of a row.
+        counted_ns: when the latest event that counts happened.
     """
 
-    __slots__ = ("complete", "facts", "latest_ns", "over", "state")
+    __slots__ = ("complete", "counted_ns", "facts", "latest_ns", "over", "state")
 
     def __init__(self) -> None:
         self.state = _ABSENT
         self.complete = True
         self.facts: Row = {}
-        self.latest_ns = 0
+        self.latest_ns = self.counted_ns = 0
         self.over = False
 
     def take(self, body: Body, at_ns: int, *, first: bool) -> None:
@@ -55,6 +56,7 @@ class _Track:
         self.latest_ns = max(self.latest_ns, _time_ns(body))
         self.over = self.over or self.latest_ns > at_ns
         if not self.over:
+            self.counted_ns = self.latest_ns
             self.state = _STATUS.get(body["topic"]) or _RECORD.get(body["topic"]) or self.state
             self.facts.update(_about(body))
             self.facts.update(_happened(body))
@@ -63,16 +65,16 @@ class _Track:
 class History:
     """The state of all containers at one time; `take` wants their events in the order of the stream, each once."""
 
-    def __init__(self, at_s: float, *, whole: bool = True) -> None:
+    def __init__(self, at_s: float, *, begins_s: float = 0.0) -> None:
         """Begin without containers.
 
         Args:
             at_s: the time, in seconds since 1970.
-            whole: the stream has its beginning, so that a container without a record's event never had a record.
+            begins_s: up to this time events may have been lost; 0 for a stream that has its beginning.
         """
         self.at_s = at_s
         self._at_ns = round(at_s * 1_000_000) * 1000  # to the microsecond, as events have their times
-        self.whole = whole
+        self.begins_s = begins_s
         self._records: dict[tuple[str, str], _Track] = {}
         self._tasks: dict[tuple[str, str], _Track] = {}
 
@@ -103,7 +105,9 @@ class History:
 
     def _row(self, key: tuple[str, str], record: _Track, task: _Track) -> Row:
         facts = {**task.facts, **record.facts}
-        status = task.state or ("creating" if record.state == _PRESENT else UNKNOWN)
+        whole = not self.begins_s
+        begun = record.state == _PRESENT and (whole or record.counted_ns > self.begins_s * 1e9)
+        status = task.state or ("creating" if begun else UNKNOWN)
         return {
             "id": key[1],
             "name": facts.get("name", ""),
@@ -123,9 +127,9 @@ class History:
             "finished_at": task.facts.get("finished_at", ""),
             "auto_remove": None,
             "labels": task.facts.get("labels") or record.facts.get("labels") or {},
-            "claimed": record.state in (_PRESENT, UNKNOWN) or (record.state == _ABSENT and not self.whole),
+            "claimed": record.state in (_PRESENT, UNKNOWN) or (record.state == _ABSENT and not whole),
             "stale": False,
-            "complete": record.complete and task.complete and (self.whole or record.state != _ABSENT),
+            "complete": record.complete and task.complete and status != UNKNOWN and (whole or record.state != _ABSENT),
         }
 
 

@@ -166,31 +166,31 @@ async def test_namespace_lives_from_creation_to_removal(lab: Lab) -> None:
 
 
 async def test_lease_lives_from_creation_to_removal(lab: Lab) -> None:
-    """All requests about a lease work over the bus for bundle, which works under leases; `sync` collects before the answer."""
-    bundle = await lab.peers.bus("bundle")
+    """All requests about a lease work over the bus for who works under leases; `sync` collects before the answer."""
+    distribution = await lab.peers.bus("distribution")
 
     def ask(verb: str) -> str:
-        return subject("lease", verb, "bundle")
+        return subject("lease", verb, "distribution")
 
-    made = await bundle.call(ask("create"), LeaseCreate(duration_s=60, resources=[BLOB]), LeaseRecord)
+    made = await distribution.call(ask("create"), LeaseCreate(duration_s=60, resources=[BLOB]), LeaseRecord)
     assert (made.resources, made.duration_s, made.expired) == ([BLOB], 60, False)
     assert made.left_s is not None and 50 < made.left_s <= 60
     image = LeaseResource(kind="image", name="localhost/a:1")
-    added = await bundle.call(ask("add"), LeaseAdd(id=made.id, resources=[image]), LeaseRecord)
+    added = await distribution.call(ask("add"), LeaseAdd(id=made.id, resources=[image]), LeaseRecord)
     assert added.resources == [BLOB, image]
-    dropped = await bundle.call(ask("drop"), LeaseDrop(id=made.id, resources=[BLOB]), LeaseRecord)
+    dropped = await distribution.call(ask("drop"), LeaseDrop(id=made.id, resources=[BLOB]), LeaseRecord)
     assert dropped.resources == [image]
-    await bundle.call(ask("renew"), LeaseRenew(id=made.id), Empty)
-    labelled = await bundle.call(ask("label"), LeaseLabel(id=made.id, labels={"a": "1"}), LeaseRecord)
-    found = await bundle.call(ask("get"), LeaseGet(id=made.id), LeaseRecord)
-    page = await bundle.call(ask("list"), LeaseList(filters=["labels.a==1"]), LeasePage)
+    await distribution.call(ask("renew"), LeaseRenew(id=made.id), Empty)
+    labelled = await distribution.call(ask("label"), LeaseLabel(id=made.id, labels={"a": "1"}), LeaseRecord)
+    found = await distribution.call(ask("get"), LeaseGet(id=made.id), LeaseRecord)
+    page = await distribution.call(ask("list"), LeaseList(filters=["labels.a==1"]), LeasePage)
     assert found.revision == labelled.revision == page.leases[0].revision
-    await bundle.call(ask("remove"), LeaseRemove(id=made.id), Empty)
+    await distribution.call(ask("remove"), LeaseRemove(id=made.id), Empty)
     assert lab.collections == 0
-    await bundle.call(ask("remove"), LeaseRemove(id=made.id, sync=True), Empty)
+    await distribution.call(ask("remove"), LeaseRemove(id=made.id, sync=True), Empty)
     assert lab.collections == 1
     with pytest.raises(NotFound):
-        await bundle.call(ask("renew"), LeaseRenew(id=made.id), Empty)
+        await distribution.call(ask("renew"), LeaseRenew(id=made.id), Empty)
 
 
 async def test_content_is_referred_to_under_a_lease(lab: Lab) -> None:

@@ -52,7 +52,7 @@ class MetadataProcess:
         self.root = directory
         self.ready = directory / "state" / "services" / "metadata.json"
         self.log = directory / "metadata.log"
-        self._environment = {
+        self.environment = {
             "PATH": os.defpath,
             "HYTHE_ROOT": str(directory),
             "HYTHE_STATE": str(directory / "state"),
@@ -71,14 +71,14 @@ class MetadataProcess:
     def run(self) -> subprocess.CompletedProcess[str]:
         """Run it to its end, for starts that fail."""
         command = [sys.executable, "-m", "hythe_metadata"]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=20, check=False)
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
         self.ready.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hythe_metadata"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "hythe_metadata"], env=self.environment, stdout=log, stderr=log
             )
         eventually(lambda: self.ready.exists() or self._dead(), what="hythe-metadata is ready")
         assert not self._dead(), self.log.read_text()
@@ -323,3 +323,24 @@ def test_damaged_store_ends_the_process_with_a_clear_text(metadata: MetadataProc
     assert "damaged" in said["message"]
     assert "nothing was overwritten" in said["next_step"]
     assert store.read_bytes() == b"garbage"
+
+
+def test_file_of_another_service_is_not_opened(tmp_path: Path, secured: SecuredBus) -> None:
+    """Two services that are pointed at one file by HYTHE_METADATA_URL never write to it both."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    processes = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made = MetadataProcess(tmp_path / name, secured)
+        made.environment |= {"HYTHE_METADATA_URL": f"sqlite://{shared}/records.db"}
+        (tmp_path / name / "keys").symlink_to(secured.keys)
+        processes.append(made)
+    first, second = processes
+    first.start()
+    refused = second.run()
+    assert refused.returncode == 1
+    assert "another process owns it" in refused.stdout + refused.stderr
+    assert first.end() == 0
+    second.start()
+    assert second.end() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +37,7 @@ STORE_ID = "5" * 32
 
 def content(directory: Path) -> dict[str, bytes]:
     """Return what is in the files of `directory`."""
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 def asks(request_id: str = "") -> Origin:
@@ -251,6 +253,53 @@ async def test_restored_store_has_the_records_of_then_and_a_later_era(tmp_path: 
     await intent.close()
 
 
+async def test_copy_put_back_by_hand_is_a_restored_store(tmp_path: Path) -> None:
+    """An older copy of the file gets a later era, so that nothing is collected for what it has forgotten."""
+    path, copy = tmp_path / "metadata.db", tmp_path / "copy.db"
+    intent = await filled(path)
+    await intent.close()
+    shutil.copy(path, copy)
+    intent = Intent(SqliteStore(path))
+    assert intent.era == 1, "the store itself, as it was left"
+    await intent.put_image(asks(), image("localhost/b:1"))
+    await intent.close()
+    shutil.copy(copy, path)
+    intent = Intent(SqliteStore(path))
+    assert intent.era == 2
+    await intent.close()
+    intent = Intent(SqliteStore(path))
+    assert intent.era == 2, "it is no older than itself"
+    await intent.close()
+
+
+async def test_store_at_the_place_of_another_is_not_compared_with_it(tmp_path: Path) -> None:
+    """A new store where another was moved away begins as any new one; what can't be read says nothing."""
+    path = tmp_path / "metadata.db"
+    await (await filled(path)).close()
+    path.unlink()
+    intent = await filled(path)
+    assert intent.era == 1
+    await intent.close()
+    (tmp_path / "metadata.db.seen").write_bytes(b"nonsense")
+    intent = Intent(SqliteStore(path))
+    assert intent.era == 1
+    await intent.close()
+
+
+async def test_restore_takes_the_log_of_a_store_that_was_killed(tmp_path: Path) -> None:
+    """What was acknowledged before a kill and lies in the log beside the file is restored with it."""
+    path, killed = tmp_path / "metadata.db", tmp_path / "killed.db"
+    intent = await filled(path)
+    for ending in ("", "-wal"):
+        shutil.copy(f"{path}{ending}", f"{killed}{ending}")
+    assert (tmp_path / "killed.db-wal").stat().st_size > 0
+    await intent.close()
+    sqlite_backup.restore(killed, path)
+    intent = Intent(SqliteStore(path))
+    assert (await intent.image("default", "localhost/a:1")).digest == DIGEST
+    await intent.close()
+
+
 @pytest.mark.parametrize("damage", ["missing", "other program", "cut", "newer"])
 async def test_bad_backup_is_refused_and_the_store_left_alone(tmp_path: Path, damage: str) -> None:
     """Whatever is wrong with a backup is told before anything is changed, and nothing is left behind."""
@@ -270,9 +319,13 @@ async def test_bad_backup_is_refused_and_the_store_left_alone(tmp_path: Path, da
             connection.execute(change)
         connection.close()
     before = content(tmp_path)
-    with pytest.raises((NotFound, DataLoss, FailedPrecondition)):
+    with pytest.raises((NotFound, DataLoss, FailedPrecondition)) as raised:
         sqlite_backup.restore(target, path)
     assert content(tmp_path) == before
+    error = raised.value
+    assert str(target) in error.message
+    assert error.outcome == "not started"
+    assert "restored" not in f"{error.message} {error.cause} {error.next_step}", "it names what the user knows"
 
 
 @pytest.mark.parametrize(
@@ -364,6 +417,19 @@ async def test_store_before_a_restore_is_kept_whole(tmp_path: Path) -> None:
     await intent.close()
 
 
+@pytest.mark.parametrize(("version", "advice"), [(99, "newer version"), (1, "hythe metadata upgrade")])
+async def test_store_of_another_version_is_not_called_whole(tmp_path: Path, version: int, advice: str) -> None:
+    """A check says of a store that it doesn't know that it can't check it, and what to do."""
+    path = tmp_path / "metadata.db"
+    await (await filled(path)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE schema_version SET version = ?", (version,))
+    connection.close()
+    with pytest.raises(FailedPrecondition) as raised:
+        sqlite_check.check(path)
+    assert advice in raised.value.next_step
+
+
 async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) -> None:
     """What `hythe metadata` runs answers in JSON, and an error has its code, its cause and what to do."""
     path = tmp_path / "root" / "metadata.db"
@@ -371,6 +437,7 @@ async def test_maintenance_speaks_json_and_says_what_went_wrong(tmp_path: Path) 
     missing = maintenance(path, "check")
     assert missing.returncode == 1
     assert json.loads(missing.stderr)["code"] == "NotFound"
+    assert json.loads(missing.stderr)["outcome"] == "not started"
     await (await filled(path)).close()
     done = maintenance(path, "backup", str(tmp_path / "b"))
     assert json.loads(done.stdout)["target"] == str(tmp_path / "b")
@@ -400,3 +467,27 @@ async def test_refused_maintenance_says_that_nothing_was_done(tmp_path: Path) ->
     await (await filled(path)).close()
     refused = maintenance(path, "backup", str(path))
     assert json.loads(refused.stderr)["outcome"] == "not started"
+
+
+@pytest.mark.parametrize("step", ["backup", "restore"])
+async def test_file_that_cannot_be_written_is_told_with_what_to_do(
+    small_disk: Callable[[int], Path], step: str
+) -> None:
+    """A full disk under a backup or a restore is said as such, and leaves no half of a file and the store as it was."""
+    disk = small_disk(8)
+    path = (disk if step == "restore" else disk.parent / f"store-{new_id()}") / "metadata.db"
+    path.parent.mkdir(exist_ok=True)
+    await (await filled(path)).close()
+    target = (disk.parent if step == "restore" else disk) / f"backup-{new_id()}"
+    if step == "restore":
+        assert maintenance(path, "backup", str(target)).returncode == 0
+    with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    (path.parent / ".lock").touch()
+    before = content(disk)
+    done = maintenance(path, step, str(target))
+    problem = json.loads(done.stderr)
+    assert (done.returncode, problem["code"]) == (1, "ResourceExhausted"), done.stderr
+    assert problem["next_step"].startswith("make room")
+    assert content(disk) == before

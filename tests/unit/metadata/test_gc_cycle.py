@@ -11,6 +11,7 @@ import pytest
 
 from hythe.errors import FailedPrecondition, Unavailable
 from hythe.gc_trust import OLDER, RESTORED, UNKNOWN, Trust
+from hythe_metadata import contents
 from hythe_metadata.gc.cycle import Wish
 from hythe_metadata.gc.owners import Sweep, Swept
 from hythe_metadata.lease_records import Resource
@@ -254,6 +255,46 @@ async def test_host_that_does_not_answer_is_passed_over_and_caught_up_with() -> 
     world.owners.silent = set()
     await world.collect()
     assert (world.blobs("h2"), world.snapshots("h2")) == (0, set())
+
+
+async def test_host_that_was_removed_leaves_nothing_behind_in_the_records() -> None:
+    """What a host had that is gone for good is forgotten, however silent it is; the other hosts keep theirs."""
+    world = await World("h1", "h2").begin()
+    for host in ("h1", "h2"):
+        world.bring(host, "app", "layer")
+    world.bring("h2", "only there", "layer")
+    await world.image("a:1", "app")
+    await world.image("b:1", "only there")
+    await world.collect()
+    assert len(await world.store.read(lambda view: list(view.scan("content")))) == 3
+    await world.delete(Key("image", NAMESPACE, "b:1"))
+    await world.delete(Key("host", NO_NAMESPACE, "h2"))
+    world.owners.silent = {("h2", "distribution"), ("h2", "bundle")}
+    for _ in range(2):
+        await world.collect()
+    assert world.has("h1", "app", "layer")
+    assert {stored.key.name for stored in await world.store.read(lambda view: list(view.scan("content")))} == {
+        digest("app"),
+        digest("layer"),
+    }
+    kept = await world.store.read(lambda view: [stored.key.name for stored in view.scan("gc")])
+    assert not [name for name in kept if "h2" in name]
+
+
+async def test_shared_store_is_known_as_long_as_a_host_uses_it() -> None:
+    """The removal of one of the hosts of a shared store changes nothing of what is known of it."""
+    world = World("h1", "h2")
+    store = world.owners.distributions["h1"].store
+    store.shared, world.owners.distributions["h2"].store = "s3", store
+    await world.begin()
+    world.bring("h1", "app", "layer")
+    await world.image("a:1", "app")
+    await world.collect()
+    await world.delete(Key("host", NO_NAMESPACE, "h2"))
+    await world.collect()
+    assert world.has("h1", "app", "layer")
+    hints = await world.store.read(lambda view: [contents.read(stored) for stored in view.scan("content")])
+    assert {tuple(hint.holders) for hint in hints} == {("shared:s3",)}
 
 
 async def test_content_stays_while_the_snapshots_of_its_host_are_unknown() -> None:

@@ -66,21 +66,23 @@ class Collections:
     """Collections that end when a test says so.
 
     Attributes:
-        began: what was asked for, in order.
+        began: what was asked for, in order; `waits_s`: how long each may wait for another process.
         error: raised instead of a report.
     """
 
     def __init__(self) -> None:
         self.began: list[Wish] = []
+        self.waits_s: list[float] = []
         self.noted: list[Report | None] = []
         self.error: Exception | None = None
         self.started = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def collect(self, wish: Wish, headers: Mapping[str, str] | None = None) -> Report:
+    async def collect(self, wish: Wish, headers: Mapping[str, str] | None, wait_s: float) -> Report:
         """Collect nothing."""
         self.began.append(wish)
+        self.waits_s.append(wait_s)
         self.started.set()
         await self.gate.wait()
         if self.error is not None:
@@ -163,6 +165,18 @@ async def test_deletion_in_the_store_starts_a_collection() -> None:
         now.append(1000.0)
         await asyncio.wait_for(collections.started.wait(), 10)
     assert len(collections.began) == 2
+    assert collections.waits_s == [30.0, 0.0]
+
+
+async def test_collection_of_another_process_is_no_failure() -> None:
+    """Of several metadata processes whose timers ring at once one collects, and the others say nothing of it."""
+    collections, world = Collections(), World()
+    collections.error = Unavailable("collect garbage: another metadata process does it just now")
+    now = [1000.0]
+    async with running(collections, world, now, Thresholds(interval_s=600)):
+        now.append(2000.0)
+        await asyncio.wait_for(collections.started.wait(), 10)
+    assert collections.noted == []
 
 
 async def test_own_changes_of_a_collection_start_no_other() -> None:

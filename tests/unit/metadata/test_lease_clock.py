@@ -50,6 +50,30 @@ def test_lease_that_is_renewed_begins_anew() -> None:
     assert leases.expired("lease b", 1, 60)
 
 
+def test_process_that_was_stopped_gives_each_lease_its_whole_duration() -> None:
+    """While metadata is suspended nobody can renew a lease, so none has run out when it goes on."""
+    clocks = Clocks()
+    leases = LeaseClock(clocks.boottime_ms)
+    leases.alive()
+    assert not leases.expired("lease a", 1, 60)
+    clocks.pass_s(100)
+    assert leases.left_s("lease a", 1, 60) == 60
+    for _ in range(12):
+        clocks.pass_s(5)
+        leases.alive()
+    assert leases.expired("lease a", 1, 60)
+
+
+def test_process_that_was_cut_off_gives_each_lease_its_whole_duration() -> None:
+    """While metadata can't be reached nobody can renew a lease, so none has run out when it is back on the bus."""
+    clocks = Clocks()
+    leases = LeaseClock(clocks.boottime_ms)
+    assert not leases.expired("lease a", 1, 60)
+    clocks.pass_s(100)
+    leases.begin_anew()
+    assert not leases.expired("lease a", 1, 60)
+
+
 def test_process_that_starts_gives_each_lease_its_whole_duration() -> None:
     """However long metadata was away, nobody's lease has run out when it comes back."""
     clocks = Clocks()

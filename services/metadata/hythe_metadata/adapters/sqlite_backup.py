@@ -10,12 +10,14 @@ from pathlib import Path
 
 from hythe import failpoints
 from hythe.durable import sync_directory
-from hythe.errors import AlreadyExists, InvalidArgument, NotFound
+from hythe.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from hythe_metadata.adapters import sqlite_check
 from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import connect, prepare
 
 BUSY_S = 30.0
+LOG = "-wal"
+"""Ending of a store's log of what isn't in its file yet."""
 
 
 def backup(path: Path, target: Path) -> int:
@@ -26,11 +28,12 @@ def backup(path: Path, target: Path) -> int:
     Raises:
         InvalidArgument: `target` isn't absolute, or its directory doesn't exist.
         AlreadyExists: there is something of that name.
+        FailedPrecondition: a file can't be read or written.
         ResourceExhausted: no room.
     """
     _check_target(target)
     draft = target.with_name(f".{target.name}.{os.getpid()}.new")
-    with STORE.translated("back up metadata store to", target):
+    with STORE.translated("back up metadata store to", target, files=True):
         try:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             connection = connect(path, read_only=True)
@@ -58,22 +61,22 @@ def restore(source: Path, path: Path) -> Path | None:
     Raises:
         NotFound: there is no such file.
         DataLoss: the backup is damaged; nothing was changed.
-        FailedPrecondition: it is no metadata store, or one of a newer version; nothing was changed.
+        FailedPrecondition: it is no metadata store, or one of a newer version, or a file can't be read or written; nothing was
+            changed.
+        ResourceExhausted: no room; nothing was changed.
     """
-    if not source.is_file():
-        raise NotFound(f"restore metadata store: there is no file {source}")
     draft = path.with_name(f"{path.name}.restored")
-    for rest in path.parent.glob(f"{draft.name}*"):
-        rest.unlink()
-    with STORE.translated("restore metadata store from", source):
-        shutil.copyfile(source, draft)
-        draft.chmod(0o600)
+    with STORE.translated("restore metadata store from", source, files=True):
+        if not source.is_file():
+            raise NotFound(f"restore metadata store: there is no file {source}")
+        _remove(draft)
         try:
-            connection = prepare(draft)
+            _copy(source, draft)
+            connection = _prepare(source, draft)
             try:
                 found = sqlite_check.findings(connection)
                 if found:
-                    raise STORE.damaged(f"restore metadata store from {source}", source, "; ".join(found[:5]))
+                    raise _unfit(source, "; ".join(found[:5]))
                 era = max(_era(draft), _era(path) if path.exists() else 0) + 1
                 connection.execute("UPDATE store SET era = ?, moved_to = ''", (era,))
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -81,14 +84,53 @@ def restore(source: Path, path: Path) -> Path | None:
                 connection.close()
             _sync(draft)
         except BaseException:
-            for rest in path.parent.glob(f"{draft.name}*"):
-                rest.unlink()
+            _remove(draft)
             raise
-    before = _keep(path)
-    failpoints.reach("metadata.restore")
-    draft.rename(path)  # at once: a store that is missing would be made anew, empty
-    sync_directory(path.parent)
+        before = _keep(path)
+        failpoints.reach("metadata.restore")
+        draft.rename(path)  # at once: a store that is missing would be made anew, empty
+        sync_directory(path.parent)
     return before
+
+
+def _prepare(source: Path, draft: Path) -> sqlite3.Connection:
+    try:
+        return prepare(draft)
+    except DataLoss as error:
+        raise _unfit(source, error.cause) from error
+    except FailedPrecondition as error:
+        raise FailedPrecondition(
+            f"restore metadata store from {source}: it is no backup that this Hythe can take",
+            cause=error.message.replace(str(draft), str(source)),
+            next_step="take another backup, or the Hythe that made this one; nothing was changed",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        translated_error = STORE.translate(error, "restore metadata store from", source)
+        raise (_unfit(source, str(error)) if isinstance(translated_error, DataLoss) else translated_error) from error
+
+
+def _unfit(source: Path, cause: str) -> DataLoss:
+    return DataLoss(
+        f"restore metadata store from {source}: it is damaged, or no backup",
+        cause=cause,
+        outcome="not started",
+        next_step="take another backup; nothing was changed",
+    )
+
+
+def _copy(source: Path, draft: Path) -> None:
+    """Copy a store; one that was replaced by a restore may have its last changes in a log beside it."""
+    for ending in ("", LOG):
+        part = source.with_name(f"{source.name}{ending}")
+        if not ending or part.is_file():
+            copied = draft.with_name(f"{draft.name}{ending}")
+            shutil.copyfile(part, copied)
+            copied.chmod(0o600)
+
+
+def _remove(draft: Path) -> None:
+    for rest in draft.parent.glob(f"{draft.name}*"):
+        rest.unlink()
 
 
 def _check_target(target: Path) -> None:
@@ -136,7 +178,7 @@ def _keep(path: Path) -> Path | None:
     if path.exists():
         os.link(path, before)
         kept = before
-    for ending in ("-wal", "-shm"):
+    for ending in (LOG, "-shm"):
         part = path.with_name(f"{path.name}{ending}")
         if part.exists():
             part.rename(before.with_name(f"{before.name}{ending}"))

@@ -11,6 +11,7 @@ from hythe import failpoints, outbox_table
 from hythe.clock import now_ns
 from hythe.errors import HytheError
 from hythe_metadata.adapters.batches import Done, Job
+from hythe_metadata.adapters.sqlite_high_water import HighWater
 from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_schema import begin_log
 from hythe_metadata.adapters.sqlite_transaction import SqliteTransaction
@@ -28,8 +29,9 @@ class SqliteBody:
     one fsync. At rest the log is copied into the store's file, so that a commit on a request's path costs one.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, kept_changes: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, kept_changes: int, water: HighWater) -> None:
         self._connection = connection
+        self._water = water
         self._path = path
         self._kept_changes = kept_changes
         self._revision, self._era = connection.execute("SELECT revision, era FROM store").fetchone()
@@ -61,6 +63,8 @@ class SqliteBody:
                 return error
             return STORE.translate(error, "commit to metadata store", self._path)
         self._sent.clear()
+        if self._revision != before:
+            self._water.note(self._era, self._revision)
         return None
 
     def forget_sent(self, sequences: Sequence[int]) -> None:
@@ -83,6 +87,7 @@ class SqliteBody:
     def close(self) -> None:
         """See `hythe_metadata.adapters.batches.Body.close`."""
         self._connection.close()
+        self._water.close()
 
     def _work(self, job: Job) -> None:
         connection = self._connection

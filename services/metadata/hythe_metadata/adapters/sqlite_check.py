@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from hythe.errors import FailedPrecondition
 from hythe_metadata.adapters.sqlite_kind import STORE
-from hythe_metadata.adapters.sqlite_schema import connect, open_checked
+from hythe_metadata.adapters.sqlite_schema import connect, open_checked, version_of
+from hythe_metadata.adapters.sqlite_tables import VERSION
 from hythe_metadata.records import INTERNAL_KINDS
 
 MOST = 100
@@ -37,13 +39,25 @@ def check(path: Path) -> list[str]:
         FailedPrecondition: it is no metadata store, or one of another version.
     """
     with STORE.translated("check metadata store", path):
-        open_checked(path).close()
+        opened = open_checked(path)
+        try:
+            _check_version(path, version_of(opened))
+        finally:
+            opened.close()
         connection = connect(path, read_only=True)
         try:
             connection.execute("BEGIN")
             return findings(connection)
         finally:
             connection.close()
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version != VERSION:
+        raise FailedPrecondition(
+            f"check metadata store {path}: it has version {version}, and only version {VERSION} can be checked",
+            next_step="use that newer version of Hythe" if version > VERSION else "`hythe metadata upgrade`",
+        )
 
 
 def findings(connection: sqlite3.Connection) -> list[str]:

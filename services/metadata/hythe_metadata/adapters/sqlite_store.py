@@ -11,6 +11,7 @@ from hythe.clock import now_ns
 from hythe.ports.events import OutgoingEvent
 from hythe_metadata.adapters.batches import Batches, Observe
 from hythe_metadata.adapters.sqlite_body import SqliteBody
+from hythe_metadata.adapters.sqlite_high_water import look
 from hythe_metadata.adapters.sqlite_kind import STORE
 from hythe_metadata.adapters.sqlite_readers import Readers
 from hythe_metadata.adapters.sqlite_schema import begin_log, open_store
@@ -33,6 +34,8 @@ class SqliteStore:
     def __init__(self, path: Path, observe: Observe = _observe_nothing, kept_changes: int = KEPT_CHANGES) -> None:
         """Open the store at `path`, making it if there is none; blocks until it is checked.
 
+        One that is behind what was seen at its place before, as an old copy is, gets a higher era as a restored one does.
+
         Args:
             path: the file; its directory must exist.
             observe: told of each commit how many changes it had and how many seconds it took, in another thread.
@@ -45,11 +48,12 @@ class SqliteStore:
             Unavailable: another program holds it.
         """
         connection = open_store(path)
-        with STORE.translated("open metadata store", path):
+        with STORE.translated("open metadata store", path, files=True):
             prune(connection, now_ns(), kept_changes)
             begin_log(connection)
+            water = look(connection, path)
             self._store_id, self._era = connection.execute("SELECT id, era FROM store").fetchone()
-            body = SqliteBody(connection, path, kept_changes)
+            body = SqliteBody(connection, path, kept_changes, water)
         self._on_change: list[Callable[[], None]] = []
         self._readers = Readers(path)
         self._batches = Batches(body, f"metadata store {path}", observe)

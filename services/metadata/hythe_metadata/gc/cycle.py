@@ -67,7 +67,7 @@ class Collector:
         """Tell whether a lease keeps nothing any more."""
         return expired(lease, self._clock, self._wall_ns)
 
-    async def collect(self, wish: Wish, headers: Mapping[str, str] | None = None, *, wait_s: float = 30.0) -> Report:
+    async def collect(self, wish: Wish, headers: Mapping[str, str] | None = None, wait_s: float = 0.0) -> Report:
         """Carry out one collection, when it is this process's turn; owners that don't answer are passed over.
 
         It is a trace of its own, or part of the one that `headers` carry.
@@ -119,6 +119,8 @@ class Collector:
         await sweeper.snapshots()
         await sweeper.content()
         await sweeper.ingests()
+        if not dry_run:
+            await learning.forget_removed(self._store, present)
         for party in present.all():
             if dry_run and party.there and party.report.state == "swept":
                 party.report.state = "suspended" if report.suspended else "dry run"

@@ -6,11 +6,13 @@ from hythe import tracing
 from hythe.errors import OutOfRange
 from hythe_metadata import contents
 from hythe_metadata.gc.owners import Owners
-from hythe_metadata.gc.parties import Parties, Party
+from hythe_metadata.gc.parties import SHARED, Parties, Party, forget_stores
 from hythe_metadata.records import Key, RecordStore
 
 PAGE = 500
 """Changes that are written in one transaction."""
+FOREVER = 2**63 - 1
+"""Higher than any sequence of an owner."""
 
 
 async def learn_all(owners: Owners, store: RecordStore, parties: Parties) -> dict[str, int]:
@@ -25,6 +27,29 @@ async def learn_all(owners: Owners, store: RecordStore, parties: Parties) -> dic
                 known[holder] = await _learn(owners, store, party, holder)
                 span.set("hythe.sequence", known[holder])
     return known
+
+
+async def forget_removed(store: RecordStore, parties: Parties) -> None:
+    """Forget what hosts had that were removed from the records: they may never come back to tell that it is gone.
+
+    A shared store is forgotten when no host uses it any more, and each has been heard to use another.
+    """
+    hosts = set(parties.distribution)
+    used = {f"{SHARED}{shared}" for shared in parties.stores.values()}
+    removed = [
+        holder
+        for holder in await store.read(contents.owners)
+        if holder not in hosts
+        and holder not in used
+        and not (holder.startswith(SHARED) and hosts - set(parties.stores))
+    ]
+    for holder in removed:
+        keys = await store.read(contents.held_by(holder, FOREVER))
+        for start in range(0, len(keys), PAGE):
+            await store.change(contents.unhold(holder, keys[start : start + PAGE], FOREVER))
+        await store.change(contents.forget_owner(holder))
+    if removed:
+        await store.change(forget_stores(sorted(hosts)))
 
 
 async def _learn(owners: Owners, store: RecordStore, party: Party, holder: str) -> int:

@@ -141,6 +141,18 @@ def known_stores(hosts: Sequence[str]) -> Read[dict[str, str]]:
     return read
 
 
+def forget_stores(hosts: Sequence[str]) -> Work[None]:
+    """Forget which content store each host was heard to use that isn't one of `hosts` any more."""
+    kept = {_store_key(host) for host in hosts}
+
+    def work(transaction: Transaction) -> None:
+        for stored in list(transaction.scan("gc", NO_NAMESPACE, prefix=_store_key("").name)):
+            if stored.key not in kept:
+                transaction.delete(stored.key)
+
+    return work
+
+
 def _note_stores(stores: dict[str, str]) -> Work[None]:
     def work(transaction: Transaction) -> None:
         for host, shared in stores.items():

@@ -16,12 +16,14 @@ from hythe_metadata.gc.pace import Pace, Thresholds
 from hythe_metadata.gc.report import Report
 from hythe_metadata.records import RecordStore, View
 
+WAIT_S = 30.0
+"""Who asks waits so long for another metadata process to end its collection; one that is due by itself waits for none."""
 LOOK_S = 1.0
 """Changes are counted this often at most."""
 _MOST_CHANGES = 1000
 
-Collect = Callable[[Wish, Mapping[str, str] | None], Awaitable[Report]]
-"""Collects; the second is the trace context of who asked first, None where nobody did."""
+Collect = Callable[[Wish, Mapping[str, str] | None, float], Awaitable[Report]]
+"""Collects; given the trace context of who asked first, None where nobody did, and how long to wait for the turn."""
 
 log = logging.getLogger(__name__)
 
@@ -103,13 +105,16 @@ class Scheduler:
     ) -> None:
         began_s = self._clock_s()
         try:
-            report = await self._collect(wish, headers)
+            report = await self._collect(wish, headers, WAIT_S if future else 0.0)
         except Exception as error:  # the periodic loop: the next collection makes up for it
-            if not isinstance(error, HytheError):
-                log.exception("a collection failed")
-            else:
-                log.warning("a collection failed", extra={"cause": error.whole})
             self._pace.failed(self._clock_s())
+            if future is None and isinstance(error, Unavailable):
+                log.info("no collection now", extra={"cause": error.message})
+                return
+            if isinstance(error, HytheError):
+                log.warning("a collection failed", extra={"cause": error.whole})
+            else:
+                log.exception("a collection failed")
             self._noted(None, self._clock_s() - began_s)
             self._answer(future, error)
             return

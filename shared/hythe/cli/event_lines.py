@@ -6,7 +6,7 @@ import sys
 
 from hythe.cli import event_filters, output
 from hythe.client.event_reader import Missing, StoredEvent
-from hythe.client.stream_reader import Gap
+from hythe.client.stream_parts import Gap
 from hythe.errors import InvalidArgument
 
 TYPE_CHECKING = False

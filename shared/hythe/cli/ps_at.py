@@ -11,7 +11,7 @@ from hythe.cli.containers import show_containers
 from hythe.cli.moments import moment_s, rfc3339_us
 from hythe.client.event_reader import EventReader, StoredEvent, Unreadable
 from hythe.client.history import History, changes
-from hythe.client.stream_reader import Gap, state_of
+from hythe.client.stream_parts import Gap, state_of
 from hythe.errors import InvalidArgument, OutOfRange
 
 TYPE_CHECKING = False

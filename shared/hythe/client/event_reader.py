@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 
 from hythe import subjects
-from hythe.client.stream_reader import Gap, Message, StreamReader
+from hythe.client.stream_parts import Gap, Message
+from hythe.client.stream_reader import StreamReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 
 from hythe import subjects
 from hythe.client.jetstream import api
-from hythe.client.stream_reader import BATCH, Gap, Message, StreamReader, Timing, state_of
+from hythe.client.stream_parts import Gap, Message, Timing, state_of
+from hythe.client.stream_reader import BATCH, StreamReader
 from hythe.errors import DeadlineExceeded, HytheError, OutOfRange, Unavailable
 from hythe.stack.streams import Limits, ensure_streams
 from tests.fixtures.stack_bus import StackBus

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hythe import subjects
 from hythe.cli.event_filters import read
 from hythe.client.event_reader import StoredEvent, read_event
-from hythe.client.stream_reader import Message
+from hythe.client.stream_parts import Message
 from hythe.errors import InvalidArgument
 
 

@@ -9,7 +9,7 @@ import pytest
 from hythe import subjects
 from hythe.cli.event_lines import Writer
 from hythe.client.event_reader import Missing, StoredEvent, Unreadable, read_event
-from hythe.client.stream_reader import Gap, Message
+from hythe.client.stream_parts import Gap, Message
 from hythe.errors import InvalidArgument
 
 BODY = {

@@ -14,6 +14,8 @@ from hythe.wire import leases, metadata
 from hythe.wire.base import Empty
 from hythe.wire.gc import StoreMark
 
+STORE_ID = "0" * 32
+
 
 class MetadataDesk:
     """What distribution and bundle ask of metadata.
@@ -23,6 +25,7 @@ class MetadataDesk:
         leases: labels of what each lease keeps, by namespace and id.
         asked: each request as ``noun.verb`` with its message, oldest first.
         before: awaited before a request is answered, with its ``noun.verb``.
+        store_revision: how far its store is, as leases tell.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,7 @@ class MetadataDesk:
         self.leases: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
         self.asked: list[tuple[str, BaseModel]] = []
         self.before: Callable[[str], Awaitable[None]] = self._at_once
+        self.store_revision = 0
         self._revision = 0
 
     def register(self, service: Service) -> None:
@@ -100,7 +104,7 @@ class MetadataDesk:
         kept = self.leases.setdefault((context.namespace, request.lease), {})
         for each in request.content:
             kept[each.digest] = {**kept.get(each.digest, {}), **each.labels}
-        return StoreMark(store_id="0" * 32, era=1)
+        return StoreMark(store_id=STORE_ID, era=1, revision=self.store_revision)
 
     async def renew(self, context: Context, request: leases.LeaseRenew) -> Empty:
         """See `hythe.wire.leases.LeaseRenew`."""

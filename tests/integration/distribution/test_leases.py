@@ -26,12 +26,13 @@ from hythe.wire.metadata import ImagePut
 from scripts.lab.images import OCI_MANIFEST, Blob, Image, ImageBuilder, Layer
 from tests.fakes.archives import tar_of
 from tests.fakes.faults import status
-from tests.fakes.metadata_desk import MetadataDesk
+from tests.fakes.metadata_desk import STORE_ID, MetadataDesk
 from tests.fakes.registry import FakeRegistry
 from tests.fixtures.peers import Peers
 from tests.fixtures.secured_bus import HOST, SecuredBus
 from tests.fixtures.servers import NatsServer
 from tests.fixtures.waiting import until
+from tests.integration.distribution.collections import Metadata
 from tests.integration.distribution.processes import ServiceProcess
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
@@ -76,6 +77,10 @@ class Stand:
             async for _ in operation:
                 pass
             return operation.result
+
+    async def collector(self) -> Bus:
+        """Connect as the one who collects."""
+        return await self._peers.bus("metadata")
 
     async def ask(self, noun: str, verb: str, request: BaseModel, reply: type[ReplyT]) -> ReplyT:
         """Make a request to the service."""
@@ -141,6 +146,23 @@ async def test_pull_refers_to_the_whole_image_under_its_request_id(stand: Stand,
     assert set(stand.referred()[built.manifest.digest].values()) == {blob.digest for blob in built.blobs}
     await stand.no_lease()
     assert REMOVE not in stand.desk.verbs()
+
+
+async def test_image_that_was_pulled_is_kept_from_a_store_of_before_that(
+    stand: Stand, fake_registry: FakeRegistry
+) -> None:
+    """A copy of the metadata store from before a pull is told by what the lease of the pull said, before any collection."""
+    fake_registry.serve(image(), "app:1")
+    stand.desk.store_revision = 50
+    await stand.pull(f"{fake_registry.address}/app:1")
+    await until(
+        lambda: any(b'"heard":[50,' in path.read_bytes() for path in stand.process.root.rglob("*.db*")),
+        what="how far the store is was noted",
+    )
+    metadata = Metadata(await stand.collector())
+    metadata.store_id, metadata.revision = STORE_ID, 40
+    begun = await metadata.begin()
+    assert (begun.trusted, begun.reason) == (False, "older store")
 
 
 async def test_nothing_is_stored_until_metadata_has_answered(stand: Stand, fake_registry: FakeRegistry) -> None:

@@ -65,9 +65,12 @@ class SqliteView:
     def edges(self) -> Iterator[tuple[Key, Edge]]:
         """See `hythe_metadata.records.View.edges`."""
         found = self._connection.execute("SELECT kind, namespace, name, to_kind, to_name, via FROM edges")
+        key = Key("", "", "")
         while rows := found.fetchmany(CHUNK):
             for kind, namespace, name, to_kind, to_name, via in rows:
-                yield Key(kind, namespace, name), Edge(to_kind, to_name, via)
+                if name != key.name or namespace != key.namespace or kind != key.kind:
+                    key = Key(kind, namespace, name)  # one for all references of a record, which come together
+                yield key, Edge(to_kind, to_name, via)
 
     def occupants(self, namespace: str) -> Mapping[str, int]:
         """See `hythe_metadata.records.View.occupants`."""

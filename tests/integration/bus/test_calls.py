@@ -9,6 +9,7 @@ import time
 import pytest
 
 from hythe import clock, deadline, subjects
+from hythe.bus.asking import Asker
 from hythe.bus.connection import Bus, Message
 from hythe.bus.endpoint import Context
 from hythe.bus.service import MAX_REQUESTS, Service
@@ -387,7 +388,7 @@ async def test_handler_sees_who_asks(peers: Peers) -> None:
     caller = await peers.bus("runtime")
     subject = subjects.rpc("team.a", "runtime", "metadata", "thing", "do")
     await caller.call(subject, Ask(), Told, request_id="r-1")
-    assert seen == [Context("team.a", "runtime", "r-1", subject)]
+    assert seen == [Context("team.a", "runtime", "r-1", subject, Asker("runtime", "r-1"))]
 
 
 async def test_nested_calls_have_less_time_than_their_caller(peers: Peers) -> None:

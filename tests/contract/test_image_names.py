@@ -63,16 +63,16 @@ class InMemory:
 class OverTheBus:
     """The metadata service as a process of its own."""
 
-    def __init__(self, bus: Bus, metadata: ServiceProcess) -> None:
+    def __init__(self, bus: Bus, runtime: Bus, metadata: ServiceProcess) -> None:
         self.records = MetadataNames(bus)
-        self._bus, self._metadata = bus, metadata
+        self._runtime, self._metadata = runtime, metadata
 
     async def use(self, namespace: str, name: str, root: Digest) -> None:
         """See `Body.use`."""
         image = ImageRef(reference=str(APP), digest=str(root))
         wish = ContainerBegin(id=new_id(), name=name, image=image, host=HOST, spec=ContainerSpec())
-        subject = subjects.rpc(namespace, self._bus.key_name, "metadata", "container", "begin")
-        await self._bus.call(subject, wish, ContainerRecord)
+        subject = subjects.rpc(namespace, self._runtime.key_name, "metadata", "container", "begin")
+        await self._runtime.call(subject, wish, ContainerRecord)
 
     def go_away(self) -> None:
         """See `Body.go_away`."""
@@ -95,10 +95,12 @@ async def over_the_bus(directory: Path, start_nats: Callable[[str], NatsServer])
     metadata = ServiceProcess("metadata", directory, secured)
     metadata.start()
     bus = await connect(metadata, secured, "distribution")
+    runtime = await connect(metadata, secured, "runtime")
     try:
-        yield OverTheBus(bus, metadata)
+        yield OverTheBus(bus, runtime, metadata)
     finally:
         await bus.close()
+        await runtime.close()
         metadata.end()
 
 

@@ -62,16 +62,19 @@ def _service_lists(role: str, key_name: str, host: str) -> tuple[list[str], list
         )
     if role == "distribution":
         return (
-            [subjects.rpc_from(key_name, "metadata")],
+            [
+                *(
+                    subjects.rpc_verb_from(key_name, "metadata", "image", verb)
+                    for verb in ("get", "put", "list", "remove")
+                ),
+                subjects.rpc_verb_from(key_name, "metadata", "container", "list"),
+                *_leases(key_name),
+            ],
             [subjects.rpc_of_service("distribution"), subjects.host_rpc_of_service(host, "distribution")],
         )
-    if role == "bundle":  # of leases only its own: it can't list the ids of others, which are random
+    if role == "bundle":
         return (
-            [
-                subjects.host_rpc_of_service(host, "distribution"),
-                subjects.rpc_verb_from(key_name, "metadata", "content", "refer"),
-                *(subjects.rpc_verb_from(key_name, "metadata", "lease", verb) for verb in ("renew", "remove")),
-            ],
+            [subjects.host_rpc_of_service(host, "distribution"), *_leases(key_name)],
             [subjects.host_rpc_of_service(host, "bundle")],
         )
     if role == "runtime":
@@ -94,6 +97,14 @@ def _service_lists(role: str, key_name: str, host: str) -> tuple[list[str], list
         ],
         [subjects.host_rpc_of_service(host, "agent"), subjects.io_of_host(host)],
     )
+
+
+def _leases(key_name: str) -> list[str]:
+    """Return what keeps an operation's own things: it can't list the leases of others, whose ids are random."""
+    return [
+        subjects.rpc_verb_from(key_name, "metadata", "content", "refer"),
+        *(subjects.rpc_verb_from(key_name, "metadata", "lease", verb) for verb in ("renew", "remove")),
+    ]
 
 
 def _discovery(service: str) -> list[str]:

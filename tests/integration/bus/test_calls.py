@@ -102,14 +102,14 @@ async def test_reply_to_the_inbox_of_another_key_is_dropped(peers: Peers) -> Non
     """A caller cannot have an answer delivered to what another key waits for."""
     work = Work()
     process = await peers.service("metadata", work.register)
-    runtime, distribution = await peers.bus("runtime"), await peers.bus("distribution")
-    await distribution.publish(do("distribution"), b'{"text":"forged"}', {}, reply=runtime.new_inbox())
+    runtime, admin = await peers.bus("runtime"), await peers.bus("admin")
+    await admin.publish(do("admin"), b'{"text":"forged"}', {}, reply=runtime.new_inbox())
     await until(
         lambda: figure(process.metrics, "hythe_bus_refused_total", reason="reply-not-inbox") == 1,
         what="it is counted",
     )
     assert work.asked == []
-    assert (await distribution.call(do("distribution"), Ask(text="own"), Told)).text == "own"
+    assert (await admin.call(do("admin"), Ask(text="own"), Told)).text == "own"
 
 
 async def test_request_while_disconnected_fails_at_once_and_never_runs(peers: Peers) -> None:
@@ -284,9 +284,9 @@ async def test_callers_do_not_share_request_ids(peers: Peers) -> None:
     """Another caller's request of the same id is another request: nobody gets what was meant for somebody else."""
     work = Work()
     await peers.service("metadata", work.register)
-    runtime, distribution = await peers.bus("runtime"), await peers.bus("distribution")
+    runtime, admin = await peers.bus("runtime"), await peers.bus("admin")
     assert (await runtime.call(do(), Ask(text="mine"), Told, request_id="id")).text == "mine"
-    yours = await distribution.call(do("distribution"), Ask(text="yours"), Told, request_id="id")
+    yours = await admin.call(do("admin"), Ask(text="yours"), Told, request_id="id")
     assert yours.text == "yours"
 
 
@@ -385,10 +385,10 @@ async def test_handler_sees_who_asks(peers: Peers) -> None:
         service.unary("thing", "do", Ask, answer, scope="any")
 
     await peers.service("metadata", register)
-    caller = await peers.bus("distribution")
-    subject = subjects.rpc("team.a", "distribution", "metadata", "thing", "do")
+    caller = await peers.bus("runtime")
+    subject = subjects.rpc("team.a", "runtime", "metadata", "thing", "do")
     await caller.call(subject, Ask(), Told, request_id="r-1")
-    assert seen == [Context("team.a", "distribution", "r-1", subject, Asker("distribution", "r-1"))]
+    assert seen == [Context("team.a", "runtime", "r-1", subject, Asker("runtime", "r-1"))]
 
 
 async def test_nested_calls_have_less_time_than_their_caller(peers: Peers) -> None:

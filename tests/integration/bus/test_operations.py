@@ -355,8 +355,8 @@ async def test_bus_that_restarts_in_mid_operation_costs_nothing_but_time(peers: 
     await until(lambda: not (caller.connected or process.bus.connected), what="the connections are lost")
     await asyncio.to_thread(peers.secured.server.start)
     await until(lambda: process.bus.connected, what="the service is back")
-    ear = Ear(await peers.bus("distribution"))
-    await ear.follow(do("distribution", verb="work"), Ask(text="clock"), "clock")
+    ear = Ear(await peers.bus("admin"))
+    await ear.follow(do("admin", verb="work"), Ask(text="clock"), "clock")
     await ear.two_signs_of_life()
     work.gate.set()
     assert (await following)[1] == "survived"

@@ -85,9 +85,12 @@ def forget(connection: sqlite3.Connection, sequences: Sequence[int]) -> None:
     connection.executemany("DELETE FROM outbox WHERE sequence = ?", [(sequence,) for sequence in sequences])
 
 
-def prune(connection: sqlite3.Connection, now_ns: int, most: int) -> None:
-    """Forget the numbers of at most `most` objects of which nothing was told for `KEEP_NUMBERS_S` and nothing waits."""
-    connection.execute(
+def prune(connection: sqlite3.Connection, now_ns: int, most: int) -> int:
+    """Forget the numbers of at most `most` objects of which nothing was told for `KEEP_NUMBERS_S` and nothing waits.
+
+    Return how many these were.
+    """
+    return connection.execute(
         """
         DELETE FROM event_numbers WHERE (namespace, noun, object_id) IN (
             SELECT n.namespace, n.noun, n.object_id FROM event_numbers AS n
@@ -96,4 +99,4 @@ def prune(connection: sqlite3.Connection, now_ns: int, most: int) -> None:
         )
         """,
         (now_ns - KEEP_NUMBERS_S * 1_000_000_000, most),
-    )
+    ).rowcount

@@ -32,7 +32,16 @@ MOST_DRAWN = 2
 class GcHandlers:
     """The endpoints of garbage collection."""
 
-    def __init__(self, store: RecordStore, owners: Owners, collector: Collector, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        store: RecordStore,
+        owners: Owners,
+        collector: Collector,
+        scheduler: Scheduler,
+        drawn_s: float = DRAWN_S,
+    ) -> None:
+        """Keep a picture for `drawn_s` seconds."""
+        self._drawn_s = drawn_s
         self._store = store
         self._owners = owners
         self._collector = collector
@@ -117,8 +126,7 @@ class GcHandlers:
     async def _draw(self, namespace: str, name: str) -> Picture:
         """Return the picture whose pages are being asked for, or a new one."""
         now_s, key = time.monotonic(), (namespace, name)
-        for old in [old for old, (drawn_s, _) in self._drawn.items() if now_s - drawn_s > DRAWN_S]:
-            del self._drawn[old]
+        self._forget_drawn()
         if key not in self._drawn:
             await self._learn()
             found = await self._store.read(reading(self._collector.ended))
@@ -128,7 +136,16 @@ class GcHandlers:
             self._drawn[key] = (now_s, drawn)
             while len(self._drawn) > MOST_DRAWN:
                 self._drawn.popitem(last=False)
+            asyncio.get_running_loop().call_later(
+                self._drawn_s + 0.1, self._forget_drawn
+            )  # a large one takes much memory
+            return drawn
         return self._drawn[key][1]
+
+    def _forget_drawn(self) -> None:
+        now_s = time.monotonic()
+        for old in [old for old, (drawn_s, _) in self._drawn.items() if now_s - drawn_s > self._drawn_s]:
+            del self._drawn[old]
 
 
 def report_message(report: Report) -> wire.GcReport:

@@ -20,9 +20,10 @@ from hythe.identifiers import new_id
 from hythe.ports.metadata import ALL_NAMESPACES, ContainerRecord, ContainerWish, Origin
 from hythe_metadata.adapters import sqlite_schema, sqlite_tables, sqlite_upgrade
 from hythe_metadata.adapters.sqlite_store import SqliteStore
-from hythe_metadata.adapters.sqlite_upkeep import prune
+from hythe_metadata.adapters.sqlite_upkeep import ROWS_AT_ONCE, prune
 from hythe_metadata.changes import REQUEST_MEMORY_S
 from tests.fakes.intent import Intent
+from tests.fixtures.waiting import eventually_async
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -287,4 +288,27 @@ async def test_old_records_answers_and_ids_are_forgotten_in_turn(tmp_path: Path)
     connection.execute("DELETE FROM outbox")
     prune(connection, now + (outbox_table.KEEP_NUMBERS_S + 1) * 10**9, 10)
     assert connection.execute("SELECT count(*) FROM event_numbers").fetchone() == (0,)
+    connection.close()
+
+
+async def test_much_that_is_old_is_forgotten_within_seconds(tmp_path: Path) -> None:
+    """However many requests there were, their answers go in their time: what is left of one step is done by the next."""
+    path = tmp_path / "metadata.db"
+    await Intent(SqliteStore(path)).close()
+    connection = sqlite_schema.connect(path)
+    connection.execute("BEGIN")
+    connection.executemany(
+        "INSERT INTO records VALUES ('request', '', ?, 0, 1, 0, '', '')",
+        [(f"old {number}",) for number in range(3 * ROWS_AT_ONCE)],
+    )
+    connection.execute("COMMIT")
+    store = Intent(SqliteStore(path))
+
+    async def gone() -> bool:
+        await begin(store)
+        counting = "SELECT count(*) FROM records WHERE kind = 'request' AND name LIKE 'old%'"
+        return bool(connection.execute(counting).fetchone() == (0,))
+
+    await eventually_async(gone, 20, what="all that was old is forgotten")
+    await store.close()
     connection.close()

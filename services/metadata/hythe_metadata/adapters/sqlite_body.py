@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from hythe_metadata.adapters.sqlite_transaction import SqliteTransaction
 from hythe_metadata.adapters.sqlite_upkeep import prune, trim_log
 
 PRUNE_INTERVAL_S = 600.0
+PRUNE_ON_S = 1.0
+"""After this long more is deleted, where not all was: no writer waits for more than a little of it."""
 TRIMS = 10
 """The log is cut so often that it never grows by more than this part."""
 
@@ -36,7 +39,7 @@ class SqliteBody:
         self._kept_changes = kept_changes
         self._revision, self._era = connection.execute("SELECT revision, era FROM store").fetchone()
         self._sent: list[int] = []
-        self._pruned_at = time.monotonic()
+        self._prune_at = time.monotonic()
         self._trimmed_at = self._revision
 
     def commit(self, jobs: Sequence[Job]) -> HytheError | None:
@@ -65,6 +68,9 @@ class SqliteBody:
         self._sent.clear()
         if self._revision != before:
             self._water.note(self._era, self._revision)
+        if time.monotonic() >= self._prune_at + PRUNE_ON_S:  # there was no rest: changes come all the time
+            with contextlib.suppress(sqlite3.Error):  # it is met again at the next commit
+                self._prune()
         return None
 
     def forget_sent(self, sequences: Sequence[int]) -> None:
@@ -75,9 +81,7 @@ class SqliteBody:
         """See `hythe_metadata.adapters.batches.Body.rest`."""
         error = self.commit([]) if self._sent else None
         try:
-            if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
-                self._pruned_at = time.monotonic()
-                prune(self._connection, now_ns(), self._kept_changes)
+            self._prune()
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             begin_log(self._connection)
         except sqlite3.Error as raised:
@@ -88,6 +92,12 @@ class SqliteBody:
         """See `hythe_metadata.adapters.batches.Body.close`."""
         self._connection.close()
         self._water.close()
+
+    def _prune(self) -> None:
+        if time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + PRUNE_INTERVAL_S
+            if prune(self._connection, now_ns(), self._kept_changes):
+                self._prune_at = time.monotonic() + PRUNE_ON_S
 
     def _work(self, job: Job) -> None:
         connection = self._connection

@@ -9,8 +9,8 @@ from hythe import outbox_table
 ROWS_AT_ONCE = 2000
 
 
-def prune(connection: sqlite3.Connection, now_ns: int, kept_changes: int) -> None:
-    """Delete, in one transaction of at most `ROWS_AT_ONCE` rows a table, what is old enough."""
+def prune(connection: sqlite3.Connection, now_ns: int, kept_changes: int) -> bool:
+    """Delete, in one transaction of at most `ROWS_AT_ONCE` rows a table, what is old enough; tell whether there may be more."""
     old = "SELECT kind, namespace, name FROM records WHERE forget_ns > 0 AND forget_ns < ? ORDER BY forget_ns LIMIT ?"
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -20,13 +20,14 @@ def prune(connection: sqlite3.Connection, now_ns: int, kept_changes: int) -> Non
         connection.executemany(
             "UPDATE occupants SET count = count - 1 WHERE kind = ? AND namespace = ?", [place[:2] for place in places]
         )
-        outbox_table.prune(connection, now_ns, ROWS_AT_ONCE)
+        numbers = outbox_table.prune(connection, now_ns, ROWS_AT_ONCE)
         trim_log(connection, kept_changes)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return ROWS_AT_ONCE in (len(places), numbers)
 
 
 def trim_log(connection: sqlite3.Connection, kept: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 from hythe.bus.endpoint import Context
-from hythe.wire.gc import GraphGet
+from hythe.wire.garbage import GraphGet
 from hythe_metadata.gc.pace import Thresholds
 from hythe_metadata.gc.picture import Picture
 from hythe_metadata.gc.scheduler import Scheduler

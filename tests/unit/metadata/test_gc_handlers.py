@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 
 from hythe.bus.endpoint import Context
@@ -27,6 +28,7 @@ async def test_graph_that_nobody_pages_through_any_more_takes_no_memory() -> Non
     await world.image("a:1", "app")
     await world.collect()
     scheduler = Scheduler(world.store, world.collector.collect, Thresholds(), lambda report, seconds: None)
+    running = asyncio.create_task(scheduler.run())  # what a graph is drawn of is learned by a collection
     handlers = GcHandlers(world.store, world.owners, world.collector, scheduler, drawn_s=0.2)
     context = Context(NAMESPACE, "test", "r-1", "subject")
     page = await handlers.graph(context, GraphGet(limit=1))
@@ -37,3 +39,5 @@ async def test_graph_that_nobody_pages_through_any_more_takes_no_memory() -> Non
     await until(lambda: pictures() == 0, what="the picture is forgotten")
     again = await handlers.graph(context, GraphGet())
     assert "image default b:1" in {node.id for node in again.nodes}
+    running.cancel()
+    await asyncio.wait([running])

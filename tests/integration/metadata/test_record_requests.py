@@ -167,30 +167,30 @@ async def test_namespace_lives_from_creation_to_removal(lab: Lab) -> None:
 
 async def test_lease_lives_from_creation_to_removal(lab: Lab) -> None:
     """All requests about a lease work over the bus for who works under leases; `sync` collects before the answer."""
-    distribution = await lab.peers.bus("distribution")
+    runtime = await lab.peers.bus("runtime")
 
     def ask(verb: str) -> str:
-        return subject("lease", verb, "distribution")
+        return subject("lease", verb, "runtime")
 
-    made = await distribution.call(ask("create"), LeaseCreate(duration_s=60, resources=[BLOB]), LeaseRecord)
+    made = await runtime.call(ask("create"), LeaseCreate(duration_s=60, resources=[BLOB]), LeaseRecord)
     assert (made.resources, made.duration_s, made.expired) == ([BLOB], 60, False)
     assert made.left_s is not None and 50 < made.left_s <= 60
     image = LeaseResource(kind="image", name="localhost/a:1")
-    added = await distribution.call(ask("add"), LeaseAdd(id=made.id, resources=[image]), LeaseRecord)
+    added = await runtime.call(ask("add"), LeaseAdd(id=made.id, resources=[image]), LeaseRecord)
     assert added.resources == [BLOB, image]
-    dropped = await distribution.call(ask("drop"), LeaseDrop(id=made.id, resources=[BLOB]), LeaseRecord)
+    dropped = await runtime.call(ask("drop"), LeaseDrop(id=made.id, resources=[BLOB]), LeaseRecord)
     assert dropped.resources == [image]
-    await distribution.call(ask("renew"), LeaseRenew(id=made.id), Empty)
-    labelled = await distribution.call(ask("label"), LeaseLabel(id=made.id, labels={"a": "1"}), LeaseRecord)
-    found = await distribution.call(ask("get"), LeaseGet(id=made.id), LeaseRecord)
-    page = await distribution.call(ask("list"), LeaseList(filters=["labels.a==1"]), LeasePage)
+    await runtime.call(ask("renew"), LeaseRenew(id=made.id), Empty)
+    labelled = await runtime.call(ask("label"), LeaseLabel(id=made.id, labels={"a": "1"}), LeaseRecord)
+    found = await runtime.call(ask("get"), LeaseGet(id=made.id), LeaseRecord)
+    page = await runtime.call(ask("list"), LeaseList(filters=["labels.a==1"]), LeasePage)
     assert found.revision == labelled.revision == page.leases[0].revision
-    await distribution.call(ask("remove"), LeaseRemove(id=made.id), Empty)
+    await runtime.call(ask("remove"), LeaseRemove(id=made.id), Empty)
     assert lab.collections == 0
-    await distribution.call(ask("remove"), LeaseRemove(id=made.id, sync=True), Empty)
+    await runtime.call(ask("remove"), LeaseRemove(id=made.id, sync=True), Empty)
     assert lab.collections == 1
     with pytest.raises(NotFound):
-        await distribution.call(ask("renew"), LeaseRenew(id=made.id), Empty)
+        await runtime.call(ask("renew"), LeaseRenew(id=made.id), Empty)
 
 
 async def test_content_is_referred_to_under_a_lease(lab: Lab) -> None:

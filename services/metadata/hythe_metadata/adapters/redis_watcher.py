@@ -72,7 +72,8 @@ class Watcher:
             self._listening = True
             self._look()
         message = self._listen.read(_LISTEN_S)
-        if message is not None and message[2].decode() != self._process:
+        # Beside messages there are words of subscriptions, also late ones of a server that hung.
+        if message is not None and message[0] == b"message" and message[2].decode() != self._process:
             self._changed()
 
     def _tick(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from hythe.bus.event_stream import sending
 from hythe.bus.leases import BusLeases
-from hythe.bus.scoped_service import ScopedService
+from hythe.bus.service import Service
 from hythe.holding import Holder
 from hythe.oci import Platform, default_platform
 from hythe.ports.snapshots import Snapshotter
@@ -86,7 +86,7 @@ async def build(process: Process) -> AsyncIterator[None]:
     descriptions = Descriptions(facts, LocalHost(platform), volumes, LocalForeignDisk())
     bundles = Bundles(snapshots, unpacker, descriptions, files, room, platform, volumes)
     await bundles.recover()
-    service = ScopedService(process, "bundle", snapshots.uses.request)
+    service = Service(process, "bundle", snapshots.uses.request)
     Handlers(bundles, unpacker, platform).register(service)
     VolumeHandlers(volumes, process.settings.host).register(service)
     store, holder = BusStore(process.bus, process.settings.host), Holder(BusLeases(process.bus))

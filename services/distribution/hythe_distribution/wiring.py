@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hythe.bus.event_stream import sending
 from hythe.bus.leases import BusLeases
-from hythe.bus.scoped_service import ScopedService
+from hythe.bus.service import Service
 from hythe.holding import Holder
 from hythe.process_runner import Process
 from hythe_distribution.adapters.content_url import open_content
@@ -117,7 +117,7 @@ async def build(process: Process) -> AsyncIterator[None]:
         server = HttpServer(settings.content_listen, Tickets(), settings.host, watch)
         BlobRoutes(content, fetcher, sessions).register(server)
         checker = Checker(content, records, Refetcher(fetcher, resolver, asyncio.get_running_loop()))
-        service = ScopedService(process, "distribution", watch.request)
+        service = Service(process, "distribution", watch.request)
         blobs = ContentHandlers(library, content, fetcher, sessions, checker, server, questions, checks, holder)
         blobs.register(service)
         Handlers(puller, Ensurer(fetcher, resolver, content, questions), blobs.address, holder).register(service)

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
@@ -30,6 +31,10 @@ __all__ = ["Context", "Service"]
 log = logging.getLogger(__name__)
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
+P = ParamSpec("P")
+
+Around = Callable[[], AbstractContextManager[None]]
+"""Gives the block that a request needs around it."""
 
 MAX_REQUESTS = 256
 STOP_WITHIN_S = 3.0
@@ -38,7 +43,9 @@ STOP_WITHIN_S = 3.0
 class Service:
     """A service of one process: register endpoints, then `start`."""
 
-    def __init__(self, process: Process, name: str) -> None:
+    def __init__(self, process: Process, name: str, around: Around | None = None) -> None:
+        """Make the service `name`; each handler runs in a block that `around` gives."""
+        self._around = around
         self._process = process
         self._bus = process.bus
         self._metrics = process.metrics
@@ -63,7 +70,8 @@ class Service:
         scope: Scope,
     ) -> None:
         """Answer a request by one reply. A repeat of a request id gets the first answer again, as long as it is kept."""
-        self._endpoints[scope, noun, verb] = Endpoint(self.name, noun, verb, scope, request_type, unary=handler)
+        work = self._within(handler)
+        self._endpoints[scope, noun, verb] = Endpoint(self.name, noun, verb, scope, request_type, unary=work)
 
     def operation(
         self,
@@ -81,8 +89,19 @@ class Service:
         nobody follows any more.
         """
         self._endpoints[scope, noun, verb] = Endpoint(
-            self.name, noun, verb, scope, request_type, operation=handler, abandoned=abandoned
+            self.name, noun, verb, scope, request_type, operation=self._within(handler), abandoned=abandoned
         )
+
+    def _within(self, handler: Callable[P, Awaitable[BaseModel]]) -> Callable[P, Awaitable[BaseModel]]:
+        around = self._around
+        if around is None:
+            return handler
+
+        async def scoped(*args: P.args, **kwargs: P.kwargs) -> BaseModel:
+            with around():
+                return await handler(*args, **kwargs)
+
+        return scoped
 
     def _scopes(self) -> set[Scope]:
         return {scope for scope, noun, _ in self._endpoints if noun != "operation"}

@@ -20,6 +20,7 @@ from hythe_metadata.gc.reading import reading
 from hythe_metadata.gc.report import Report
 from hythe_metadata.gc.scheduler import Scheduler
 from hythe_metadata.gc.why import Answer
+from hythe_metadata.record_handlers import message
 from hythe_metadata.records import RecordStore
 
 log = logging.getLogger(__name__)
@@ -68,53 +69,14 @@ class GcHandlers:
     async def graph(self, context: Context, request: wire.GraphGet) -> wire.GraphPage:
         """Answer ``gc.graph``."""
         drawn = await self._draw(context.namespace, request.name)
-        page = picture.page(drawn, request.after, request.limit)
-        return wire.GraphPage(
-            nodes=[
-                wire.GraphNode(
-                    id=node.id,
-                    kind=node.kind,
-                    namespace=node.namespace,
-                    name=node.name,
-                    root=node.root,
-                    present=node.present,
-                )
-                for node in page.nodes
-            ],
-            edges=[wire.GraphEdge(source=edge.source, target=edge.target, via=edge.via) for edge in page.edges],
-            next=page.next,
-        )
+        return message(wire.GraphPage, picture.page(drawn, request.after, request.limit))
 
     async def usage(self, context: Context, request: wire.UsageGet) -> wire.Usage:
         """Answer ``gc.usage``."""
         await self._learn()
         found = await usage.usage(self._store, self._owners, self._collector.ended, images=request.images)
-        return wire.Usage(
-            rows=[
-                wire.UsageRow(
-                    host=row.host,
-                    kind=row.usage.kind,
-                    total=row.usage.total,
-                    active=row.usage.active,
-                    size_bytes=row.usage.size_bytes,
-                    reclaimable_bytes=row.usage.reclaimable_bytes,
-                )
-                for row in found.rows
-            ],
-            images=[
-                wire.UsageImage(
-                    namespace=image.namespace,
-                    reference=image.reference,
-                    digest=image.digest,
-                    size_bytes=image.size_bytes,
-                    unique_bytes=image.unique_bytes,
-                    containers=image.containers,
-                )
-                for image in found.images
-            ],
-            silent=list(found.silent),
-            unmeasured=found.unmeasured,
-        )
+        rows = [message(wire.UsageRow, row.usage, host=row.host) for row in found.rows]
+        return message(wire.Usage, found, rows=rows)
 
     async def _learn(self) -> None:
         """Learn from the owners what they have by now, for the answer to speak of it; what is known already must do otherwise."""
@@ -150,48 +112,9 @@ class GcHandlers:
 
 def report_message(report: Report) -> wire.GcReport:
     """Return the message form of what a collection did."""
-    return wire.GcReport(
-        generation=report.generation,
-        dry_run=report.dry_run,
-        suspended=report.suspended,
-        nodes=report.nodes,
-        mark_ms=report.mark_ms,
-        total_ms=report.total_ms,
-        removed=report.removed,
-        freed_bytes=report.freed_bytes,
-        items=[
-            wire.GcItem(kind=item.kind, namespace=item.namespace, name=item.name, size_bytes=item.size_bytes)
-            for item in report.items
-        ],
-        hosts=[
-            wire.GcHostReport(
-                host=owner.host,
-                owner=owner.owner,
-                state=owner.state,
-                reason=owner.reason,
-                removed=owner.removed,
-                kept=owner.kept,
-                freed_bytes=owner.freed_bytes,
-            )
-            for owner in report.owners
-        ],
-    )
+    return message(wire.GcReport, report, hosts=[message(wire.GcHostReport, owner) for owner in report.owners])
 
 
 def _answer_message(answer: Answer) -> wire.GcAnswer:
-    return wire.GcAnswer(
-        kind=answer.kind,
-        name=answer.name,
-        exists=answer.exists,
-        hosts=answer.hosts,
-        size_bytes=answer.size_bytes,
-        paths=[
-            [
-                wire.GcStep(kind=step.node.kind, namespace=step.node.namespace, name=step.node.name, via=step.via)
-                for step in path
-            ]
-            for path in answer.paths
-        ],
-        goes=answer.goes,
-        silent=answer.silent,
-    )
+    paths = [[message(wire.GcStep, step.node, via=step.via) for step in path] for path in answer.paths]
+    return message(wire.GcAnswer, answer, paths=paths)
